@@ -37,9 +37,7 @@ class GatewayConfig:
     """Who this gateway is, and where it keeps what it must not lose."""
 
     id: str = key("This gateway's id; with the fleet it names the log: securenet/<fleet>/<id>.", pattern=ID)
-    fleet: str = key(
-        "The fleet whose devices are served; messages for another fleet are refused.", pattern=FLEET
-    )
+    fleet: str = key("The fleet whose devices are served; messages for another fleet are refused.", pattern=FLEET)
     data_dir: Path = key("Journal, replay state, quarantine and log.", Path("/var/lib/securenet"))
     log_key_file: str = key(
         "Ed25519 private key (PKCS#8 PEM) that signs receipts and checkpoints: a path, or credential:NAME.",
@@ -64,9 +62,7 @@ class MqttConfig:
     enabled: bool = key("Take messages over MQTT.", default=True)
     host: str = key("Broker host name or address.", "127.0.0.1")
     port: int = key("Broker port; 8883 is usual with TLS.", 1883, low=1, high=65535)
-    client_id: str = key(
-        "MQTT client id; empty: securenet-<gateway id>. It names the persistent session.", ""
-    )
+    client_id: str = key("MQTT client id; empty: securenet-<gateway id>. It names the persistent session.", "")
     username: str = key("Broker account; empty: none.", "")
     password_file: str = key("File or credential:NAME with the password; empty: none.", "")
     tls: bool = key("Connect with TLS.", default=False)
@@ -85,9 +81,7 @@ class MqttConfig:
         "",
         pattern=r"[A-Za-z0-9._-]{0,64}",
     )
-    reconnect_min_s: float = key(
-        "First wait before a reconnect; doubles with jitter.", 0.5, low=0.05, high=60
-    )
+    reconnect_min_s: float = key("First wait before a reconnect; doubles with jitter.", 0.5, low=0.05, high=60)
     reconnect_max_s: float = key("Longest wait before a reconnect.", 30.0, low=1, high=3600)
 
 
@@ -106,9 +100,7 @@ class CoapConfig:
     enabled: bool = key("Take messages over CoAP.", default=True)
     host: str = key("Address to bind; :: takes IPv4 and IPv6.", "::")
     port: int = key("UDP port.", 5683, low=1, high=65535)
-    oscore_file: str = key(
-        "OSCORE contexts (aiocoap credentials, JSON): a path, or credential:NAME; empty: off.", ""
-    )
+    oscore_file: str = key("OSCORE contexts (aiocoap credentials, JSON): a path, or credential:NAME; empty: off.", "")
     reply_timeout_s: float = key("After this without durability the answer is 5.03.", 20.0, low=1, high=90)
     observe: tuple[ObserveConfig, ...] = key("Resources to observe.", ())
 
@@ -120,9 +112,7 @@ class LimitsConfig:
     message_bytes: int = key(
         "Larger messages are too-large, before anything is parsed.", 65536, low=256, high=1 << 20
     )
-    device_rate_per_s: float = key(
-        "Bucket B, per device: sustained messages a second.", 20.0, low=0.001, high=1e6
-    )
+    device_rate_per_s: float = key("Bucket B, per device: sustained messages a second.", 20.0, low=0.001, high=1e6)
     device_burst: int = key("Bucket B: messages at once.", 200, low=1, high=1_000_000)
     mqtt_peer_rate_per_s: float = key("Bucket A on MQTT (the topic's device).", 40.0, low=0.001, high=1e6)
     mqtt_peer_burst: int = key("Bucket A on MQTT: messages at once.", 400, low=1, high=1_000_000)
@@ -145,9 +135,7 @@ class IngestConfig:
     """The loop that joins the rooms."""
 
     batch_messages: int = key("Messages decided and committed together at most.", 256, low=1, high=4096)
-    queue_messages: int = key(
-        "Messages that may wait for the loop, over all transports.", 4096, low=16, high=1 << 20
-    )
+    queue_messages: int = key("Messages that may wait for the loop, over all transports.", 4096, low=16, high=1 << 20)
     linger_ms: int = key("How long a group may wait to grow before it is committed.", 3, low=0, high=1000)
     shutdown_s: float = key("Time to drain, commit, acknowledge and close at a stop.", 20.0, low=1, high=300)
     replay_cache_devices: int = key(
@@ -159,12 +147,8 @@ class IngestConfig:
 class JournalConfig:
     """The store, in bytes."""
 
-    budget_bytes: int = key(
-        "Everything in data_dir, quarantine included, stays below this.", 4 << 30, low=16 << 20
-    )
-    quarantine_bytes: int = key(
-        "Refused messages kept as evidence; the oldest go first.", 64 << 20, low=64 << 10
-    )
+    budget_bytes: int = key("Everything in data_dir, quarantine included, stays below this.", 4 << 30, low=16 << 20)
+    quarantine_bytes: int = key("Refused messages kept as evidence; the oldest go first.", 64 << 20, low=64 << 10)
     retention_s: int = key("Messages younger than this are never dropped.", 7 * 86400, low=0)
     drop_unanchored: bool = key(
         "Whether messages past retention may be dropped although no chain holds their root. Without it a full "
@@ -178,9 +162,7 @@ class LogConfig:
     """The Merkle log's outside."""
 
     checkpoint_interval_s: float = key("A grown log is signed anew this often.", 5.0, low=0.1, high=3600)
-    rejections_interval_s: float = key(
-        "Refusals are summarised into the log this often.", 60.0, low=60, high=86400
-    )
+    rejections_interval_s: float = key("Refusals are summarised into the log this often.", 60.0, low=60, high=86400)
     publish_dir: str = key("Directory for tiles and checkpoint, for a static web server; empty: none.", "")
 
 
