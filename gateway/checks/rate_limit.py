@@ -1,0 +1,70 @@
+"""Step 3, EXCEEDSRATELIMIT: token buckets that cost one float a key.
+
+A bucket is kept as its *theoretical arrival time* (the generic cell rate algorithm, ITU-T I.371): the moment at which
+it will be full again. A full bucket needs no memory at all, which is what makes the table easy to bound.
+
+Two tables are in use. Bucket A, per transport peer, is taken from before the signature is looked at and protects
+the processor. Bucket B, per device, is looked at before and taken from after the signature held, so that a forger
+cannot spend a victim's budget.
+"""
+
+from __future__ import annotations
+
+import math
+
+from gateway.message import RejectReason, Rejected
+
+
+class TokenBuckets:
+    """Token buckets by key: ``burst`` tokens at most, ``rate_per_s`` new ones a second, ``capacity`` keys.
+
+    ``now_s`` is any monotonic clock. When the table is full, full buckets are forgotten first, then the one that
+    was touched least recently: its owner starts anew with a full bucket, which errs towards the sender.
+    """
+
+    __slots__ = ("_capacity", "_full_at", "_interval", "_tolerance")
+
+    def __init__(self, rate_per_s: float, burst: int, capacity: int) -> None:
+        if rate_per_s <= 0 or burst < 1 or capacity < 1:
+            raise ValueError("rate, burst and capacity must be positive")
+        self._interval = 1.0 / rate_per_s
+        self._tolerance = (burst - 1) / rate_per_s
+        self._capacity = capacity
+        self._full_at: dict[str, float] = {}
+
+    def wait_s(self, key: str, now_s: float) -> float:
+        """Seconds until a token is there; 0.0 when one is there now. Takes nothing."""
+        full_at = self._full_at.get(key)
+        if full_at is None:
+            return 0.0
+        return max(0.0, full_at - now_s - self._tolerance)
+
+    def take(self, key: str, now_s: float) -> float:
+        """Take a token and return 0.0; or take none and return the seconds until one is there."""
+        full_at = self._full_at.pop(key, now_s)
+        wait_s = full_at - now_s - self._tolerance
+        if wait_s > 0:
+            self._full_at[key] = full_at
+            return wait_s
+        if len(self._full_at) >= self._capacity:
+            self._make_room(now_s)
+        self._full_at[key] = max(full_at, now_s) + self._interval
+        return 0.0
+
+    def __len__(self) -> int:
+        return len(self._full_at)
+
+    def _make_room(self, now_s: float) -> None:
+        """Forget every full bucket; if none is, the least recently touched sixteenth of the table."""
+        kept = {key: full_at for key, full_at in self._full_at.items() if full_at > now_s}
+        if len(kept) >= self._capacity:
+            for key in list(kept)[: max(1, self._capacity // 16)]:
+                del kept[key]
+        self._full_at = kept
+
+
+def verify_rate(wait_s: float) -> Rejected | None:
+    """Step 3: the bucket that was asked had a token."""
+    if wait_s > 0:
+        return Rejected(RejectReason.RATE_LIMITED, f"the next message is welcome in {math.ceil(wait_s)} s")
+    return None

@@ -1,0 +1,76 @@
+"""What is counted on the way. Every message that came in is in exactly one of the outcomes."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+
+from gateway.message import RejectReason
+
+_BOUNDS_MS = (1, 2, 5, 10, 20, 30, 50, 80, 120, 200, 500, 1000, 2000, 5000, 10000, 30000)
+_HEAVY_DEVICES = 1024
+_MOST_REFUSED = 10
+
+
+class Latency:
+    """A histogram of milliseconds from receipt to answer, with fixed bounds."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(_BOUNDS_MS) + 1)
+        self.total_ms = 0
+
+    def add(self, elapsed_ms: int) -> None:
+        """Count one message; a clock that was set back counts as 0."""
+        elapsed_ms = max(0, elapsed_ms)
+        self.counts[bisect_left(_BOUNDS_MS, elapsed_ms)] += 1
+        self.total_ms += elapsed_ms
+
+    def quantile_ms(self, share: float) -> int | None:
+        """The upper bound of the bucket that holds the quantile; None while nothing was counted."""
+        rank = share * sum(self.counts)
+        seen = 0
+        for bound, count in zip((*_BOUNDS_MS, 2 * _BOUNDS_MS[-1]), self.counts, strict=True):
+            seen += count
+            if count and seen >= rank:
+                return bound
+        return None
+
+
+class Refusals:
+    """What goes into the next ``rejections`` entry of the log: counts by reason and by device, bounded.
+
+    The device table holds at most 1,024 ids: beyond that the less refused half is forgotten, so a swarm of ids that
+    appear once cannot push out the devices that are refused again and again.
+    """
+
+    def __init__(self, from_ms: int) -> None:
+        self.from_ms = from_ms
+        self.reasons: Counter[str] = Counter()
+        self._devices: Counter[str] = Counter()
+
+    def add(self, reason: RejectReason, device_id: str | None) -> bool:
+        """Count a refusal; True when it is the first of its reason since the last summary."""
+        self.reasons[reason] += 1
+        if device_id is not None:
+            self._devices[device_id] += 1
+            if len(self._devices) > _HEAVY_DEVICES:
+                self._devices = Counter(dict(self._devices.most_common(_HEAVY_DEVICES // 2)))
+        return self.reasons[reason] == 1
+
+    def most_refused(self) -> list[tuple[str, int]]:
+        """The ten devices that were refused most, the most refused first; ties by id."""
+        return sorted(self._devices.items(), key=lambda item: (-item[1], item[0]))[:_MOST_REFUSED]
+
+
+class Counters:
+    """Totals since the start of the process."""
+
+    def __init__(self) -> None:
+        self.received: Counter[str] = Counter()
+        self.accepted = 0
+        self.rejected: Counter[str] = Counter()
+        self.pushed_back = 0
+        self.answered = 0
+        self.groups = 0
+        self.commit_faults = 0
+        self.latency = Latency()
