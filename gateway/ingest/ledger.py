@@ -11,16 +11,19 @@ from collections.abc import Mapping, Sequence
 
 from gateway.checks.chain import DECISION, Bench, Candidate
 from gateway.checks.duplicate import Standing
-from gateway.detection.port import Scorer
-from gateway.ingest.counters import Refusals
+from gateway.ingest.draft import Draft
 from gateway.ingest.ticket import Identity, Record, Ticket
 from gateway.ingest.windows import WindowCache
-from gateway.journal import EntryRow, Group, Known, MessageRow, QuarantineRow, TileRow
-from gateway.message import RejectReason, Rejected, Score, VerifiedMessage
+from gateway.journal import EntryRow, Known, TileRow
+from gateway.message import RejectReason, Score, VerifiedMessage
 from gateway.receipt import ReceiptWriter
-from gateway.tlog.entry import MessageEntry, message_entry, parse_entry, rejections_entry
+from gateway.tlog.entry import message_entry, parse_message_entry
 from gateway.tlog.merkle import leaf_hash
 from gateway.tlog.tiles import TileWriter
+
+
+_WITHOUT_RECEIPT = frozenset({RejectReason.DUPLICATE, RejectReason.RATE_LIMITED})
+"""A duplicate is answered with its first receipt; a flood is not worth a signature a message."""
 
 
 def identity_of(candidate: Candidate) -> Identity:
@@ -29,20 +32,123 @@ def identity_of(candidate: Candidate) -> Identity:
     return (envelope.device_id, envelope.session, envelope.seq)
 
 
-class Draft:
-    """A decided batch: what will be one transaction as soon as its receipts are signed."""
+class Ledger:
+    """The sequential state of one log."""
 
-    def __init__(self, tickets: Sequence[Ticket]) -> None:
-        self.tickets = tickets
-        self.unsigned: list[bytes] = []
-        self._receipts: list[tuple[Ticket, bytes]] = []
-        self._entries: list[EntryRow] = []
-        self._tiles: list[TileRow] = []
-        self._accepted: list[Ticket] = []
-        self._replay: dict[str, bytes] = {}
-        self.identities: list[Identity] = []
+    def __init__(self, bench: Bench, windows: WindowCache, tree: TileWriter, receipts: ReceiptWriter) -> None:
+        self._bench = bench
+        self._tree = tree
+        self._receipts = receipts
+        self._in_flight: dict[Identity, Record] = {}
+        self.windows = windows
+        self.group = 0
 
-    def receipt_for(self, ticket: Ticket, payload: bytes, signing_input: bytes) -> None:
-        """Ask for a signed receipt."""
-        self._receipts.append((ticket, payload))
-        self.unsigned.append(signing_input)
+    @property
+    def size(self) -> int:
+        """Entries decided so far."""
+        return self._tree.size
+
+    def root(self) -> bytes:
+        """Root hash over the entries decided so far."""
+        return self._tree.root()
+
+    def suspects(self, tickets: Sequence[Ticket]) -> list[Identity]:
+        """The identities that the windows cannot call fresh and no group in flight holds: the journal must say."""
+        identities = []
+        for ticket in tickets:
+            candidate = ticket.candidate
+            if candidate is None or not candidate.held:
+                continue
+            identity = identity_of(candidate)
+            if self._standing(candidate) is not Standing.FRESH and identity not in self._in_flight:
+                identities.append(identity)
+        return identities
+
+    def decide(self, tickets: Sequence[Ticket], known: Mapping[Identity, Known], now_s: float) -> list[Ticket]:
+        """Steps 4 and 5 for a batch, in its order; returns the accepted tickets, whose identities are now taken.
+
+        Args:
+            tickets: a batch whose candidates know whether their signatures held.
+            known: what the journal holds of the batch's ``suspects``.
+            now_s: monotonic seconds, for the devices' budgets.
+        """
+        self.group += 1
+        self._bench.now_s = now_s
+        accepted = []
+        for ticket in tickets:
+            candidate = ticket.candidate
+            if ticket.rejected is not None or candidate is None:
+                continue
+            identity = identity_of(candidate)
+            record = self._in_flight.get(identity)
+            if candidate.held:
+                candidate.standing = self._standing(candidate)
+                if record is None and (held := known.get(identity)) is not None:
+                    record = self._recorded(held)
+            candidate.known_digest = None if record is None else record.digest
+            ticket.rejected = DECISION.first_failure(candidate, self._bench)
+            if ticket.rejected is None:
+                envelope = candidate.envelope
+                window = self.windows.use(envelope.device_id, self.group)
+                window.accept(envelope.session, envelope.seq, envelope.issued_at)
+                ticket.record = self._in_flight[identity] = Record(envelope.digest)
+                accepted.append(ticket)
+            else:
+                ticket.record = record
+        return accepted
+
+    def append(self, draft: Draft, ticket: Ticket, score: Score) -> None:
+        """Give an accepted message its entry, its place in the log and its receipt."""
+        candidate, record = ticket.candidate, ticket.record
+        if candidate is None or record is None:
+            raise RuntimeError("only a decided message is appended")
+        envelope = candidate.envelope
+        entry = message_entry(
+            candidate.raw.received_ms, envelope.digest, envelope.device_id, envelope.session, envelope.seq, score
+        )
+        record.index, hashed = self.append_entry(draft, entry)
+        payload = self._receipts.accepted(envelope.digest, record.index, candidate.raw.received_ms, hashed)
+        draft.sign(ticket, payload, self._receipts.signing_input(payload))
+        draft.message(ticket, identity_of(candidate))
+
+    def append_entry(self, draft: Draft, entry: bytes) -> tuple[int, bytes]:
+        """Append an entry of any kind; returns its index and leaf hash."""
+        index, hashed = self._tree.size, leaf_hash(entry)
+        draft.entries.append(EntryRow(index, entry))
+        draft.tiles += [TileRow(tile.level, tile.index, tile.data) for tile in self._tree.append(hashed)]
+        return index, hashed
+
+    def finish(self, draft: Draft) -> None:
+        """Add what the batch leaves behind beside its entries: replay states, and receipts of signed refusals."""
+        devices = dict.fromkeys(device_id for device_id, _, _ in draft.identities)
+        draft.replay = [(device_id, self.windows.use(device_id, self.group).to_bytes()) for device_id in devices]
+        for ticket in draft.tickets:
+            rejected, candidate = ticket.rejected, ticket.candidate
+            if rejected is None or candidate is None or not candidate.held or rejected.reason in _WITHOUT_RECEIPT:
+                continue
+            payload = self._receipts.rejected(candidate.envelope.digest, candidate.raw.received_ms, rejected.reason)
+            draft.sign(ticket, payload, self._receipts.signing_input(payload))
+
+    def committed(self, draft: Draft) -> None:
+        """The draft is on the disk: from now on the journal answers for its identities."""
+        for identity in draft.identities:
+            self._in_flight.pop(identity, None)
+        self.windows.forget(self.group)
+
+    def _standing(self, candidate: Candidate) -> Standing:
+        envelope = candidate.envelope
+        window = self.windows.use(envelope.device_id, self.group)
+        return window.standing(envelope.session, envelope.seq, envelope.issued_at)
+
+    def _recorded(self, known: Known) -> Record:
+        """Rebuild the first receipt from what the journal keeps of it: the entry and the signature."""
+        entry = parse_message_entry(known.entry)
+        payload = self._receipts.accepted(entry.digest, known.index, entry.time_ms, leaf_hash(known.entry))
+        return Record(entry.digest, known.index, self._receipts.assemble(payload, known.receipt_signature))
+
+
+def verified(ticket: Ticket) -> VerifiedMessage:
+    """What detection is given of an accepted ticket."""
+    if ticket.candidate is None:
+        raise RuntimeError("only a decided message is scored")
+    return VerifiedMessage(ticket.raw, ticket.candidate.envelope)

@@ -1,0 +1,94 @@
+"""The log's regular duties: a summary of refusals, and a signed checkpoint of what has grown."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from enum import Enum
+
+from gateway.config.model import LogConfig
+from gateway.ingest.counters import Refusals
+from gateway.ingest.draft import Draft
+from gateway.ingest.ledger import Ledger
+from gateway.journal import CheckpointRow
+from gateway.message import RejectReason
+from gateway.tlog.checkpoint import checkpoint_body
+from gateway.tlog.entry import rejections_entry
+
+
+class Duty(Enum):
+    """What the clerk puts between the batches."""
+
+    SUMMARY = "summary"
+    CHECKPOINT = "checkpoint"
+
+
+class Clerk:
+    """Wakes when there is something to do, waits its interval, and does it between two batches. Nothing polls."""
+
+    def __init__(self, config: LogConfig, ledger: Ledger, *, origin: str, wall_ms: Callable[[], int]) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._origin = origin
+        self._wall_ms = wall_ms
+        self._refusals = Refusals(wall_ms())
+        self._has_refused = asyncio.Event()
+        self._has_grown = asyncio.Event()
+        self._signed_size = 0
+        if ledger.size:
+            self._has_grown.set()
+
+    def grown(self) -> None:
+        """The log is longer than its last checkpoint."""
+        self._has_grown.set()
+
+    def refused(self, reason: RejectReason, device_id: str | None) -> bool:
+        """Count a refusal for the next summary; True when it is the first of its reason."""
+        self._has_refused.set()
+        return self._refusals.add(reason, device_id)
+
+    async def run(self, put: Callable[[Duty], Awaitable[None]]) -> None:
+        """Put duties into the pipeline until cancelled."""
+        async with asyncio.TaskGroup() as duties:
+            for duty, due, interval_s in (
+                (Duty.SUMMARY, self._has_refused, self._config.rejections_interval_s),
+                (Duty.CHECKPOINT, self._has_grown, self._config.checkpoint_interval_s),
+            ):
+                duties.create_task(self._repeat(duty, due, interval_s, put), name=duty.value)
+
+    def closing(self) -> list[Duty]:
+        """What is still owed at the end: the log is sealed."""
+        return [Duty.SUMMARY, Duty.CHECKPOINT]
+
+    def draft(self, duty: Duty) -> Draft | None:
+        """Do a duty now; None when there is nothing to do."""
+        return self._summary() if duty is Duty.SUMMARY else self._checkpoint()
+
+    def _summary(self) -> Draft | None:
+        refusals, now_ms = self._refusals, self._wall_ms()
+        if not refusals.reasons:
+            return None
+        self._refusals = Refusals(now_ms)
+        draft = Draft()
+        entry = rejections_entry(now_ms, refusals.from_ms, now_ms, dict(refusals.reasons), refusals.most_refused())
+        self._ledger.append_entry(draft, entry)
+        self._has_grown.set()
+        return draft
+
+    def _checkpoint(self) -> Draft | None:
+        size = self._ledger.size
+        if size == self._signed_size:
+            return None
+        self._signed_size = size
+        root = self._ledger.root()
+        return Draft.of_checkpoint(size, root, checkpoint_body(self._origin, size, root), self._wall_ms())
+
+    @staticmethod
+    async def _repeat(
+        duty: Duty, due: asyncio.Event, interval_s: float, put: Callable[[Duty], Awaitable[None]]
+    ) -> None:
+        while True:
+            await due.wait()
+            await asyncio.sleep(interval_s)
+            due.clear()
+            await put(duty)

@@ -1,0 +1,255 @@
+"""The stages, each a task; batches go through them in order, several in flight.
+
+Overload is felt backwards: a slow disk fills the short queues between the stages, then the intake, and then the
+transports stop acknowledging. Nothing in here drops a message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import structlog
+
+from gateway.config.model import Config
+from gateway.crypto.pool import CryptoPool
+from gateway.detection.port import Scorer
+from gateway.ingest.admission import Admission
+from gateway.ingest.clerk import Clerk, Duty
+from gateway.ingest.counters import Counters
+from gateway.ingest.draft import Draft
+from gateway.ingest.intake import IntakeQueue
+from gateway.ingest.ledger import Ledger, verified
+from gateway.ingest.ticket import Identity, Ticket
+from gateway.journal import Group, JournalFault, JournalFull, Known
+from gateway.message import Pushback, PushbackReason, Refused, RejectReason
+from gateway.receipt import ReceiptWriter
+from gateway.registry.port import Registry
+
+log = structlog.get_logger("ingest")
+
+_IN_FLIGHT = 2
+_RETRY_AFTER_S = 5
+_COMMIT_RETRY_S = 1.0
+
+
+class Store(Protocol):
+    """What ingest asks of the journal."""
+
+    async def commit(self, group: Group) -> None:
+        """Store all of it, or raise ``JournalFull`` or ``JournalFault`` and store nothing."""
+        ...
+
+    async def lookup(self, identities: Sequence[Identity]) -> Mapping[Identity, Known]:
+        """What is held of identities."""
+        ...
+
+    async def replay_states(self, device_ids: Sequence[str]) -> Mapping[str, bytes]:
+        """What is held of devices' replay windows."""
+        ...
+
+
+class Clock(NamedTuple):
+    """Monotonic seconds, and milliseconds since 1970."""
+
+    monotonic_s: Callable[[], float]
+    wall_ms: Callable[[], int]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Admitted tickets, and what is being asked about them meanwhile."""
+
+    tickets: list[Ticket]
+    held: asyncio.Task[list[bool]]
+    asked: list[str]
+    states: asyncio.Task[Mapping[str, bytes]]
+    end: bool = False
+
+
+class Ingest:
+    """Joins the rooms. ``run`` ends after ``stop`` when everything taken in is committed and answered."""
+
+    def __init__(  # noqa: PLR0913 -- the one place where the rooms meet
+        self,
+        config: Config,
+        *,
+        intake: IntakeQueue,
+        admission: Admission,
+        ledger: Ledger,
+        registry: Registry,
+        crypto: CryptoPool,
+        store: Store,
+        scorer: Scorer,
+        receipts: ReceiptWriter,
+        clerk: Clerk,
+        gate: Callable[[], PushbackReason | None],
+        clock: Clock,
+    ) -> None:
+        self._config = config
+        self._intake = intake
+        self._admission = admission
+        self._ledger = ledger
+        self._registry = registry
+        self._crypto = crypto
+        self._store = store
+        self._scorer = scorer
+        self._receipts = receipts
+        self._clerk = clerk
+        self._gate = gate
+        self._clock = clock
+        self._decide_queue: asyncio.Queue[_Batch | Duty | None] = asyncio.Queue(_IN_FLIGHT)
+        self._commit_queue: asyncio.Queue[tuple[Draft, asyncio.Task[list[bytes]]] | None] = asyncio.Queue(_IN_FLIGHT)
+        self.journal_fault: str | None = None
+        self.counters = Counters()
+
+    async def run(self) -> None:
+        """Run the stages until the intake is closed and empty; an exception in one ends all."""
+        async with asyncio.TaskGroup() as stages:
+            duties = stages.create_task(self._clerk.run(self._decide_queue.put), name="clerk")
+            stages.create_task(self._decide_stage(stages), name="decide")
+            stages.create_task(self._commit_stage(), name="commit")
+            await self._admit_stage(stages)
+            duties.cancel()
+            for duty in self._clerk.closing():
+                await self._decide_queue.put(duty)
+            await self._decide_queue.put(None)
+
+    def pushback(self) -> PushbackReason | None:
+        """Why nothing is taken at the moment, or None."""
+        return PushbackReason.PUSHBACK if self.journal_fault else self._gate()
+
+    async def _admit_stage(self, tasks: asyncio.TaskGroup) -> None:
+        """Take batches from the intake, ask steps 0 to 3, and have the signatures verified meanwhile."""
+        limit = self._config.ingest.batch_messages
+        linger_s = self._config.ingest.linger_ms / 1000
+        while True:
+            reason = self.pushback()
+            if reason is not None:
+                self._push_back(reason)
+                if self._intake.closed:
+                    return
+                await self._intake.wait()
+                continue
+            depth = self._intake.depth()
+            if depth == 0:
+                if self._intake.closed:
+                    return
+                await self._intake.wait()
+                continue
+            if depth < limit and linger_s and not self._intake.closed:
+                await asyncio.sleep(linger_s)
+            raws = self._intake.take(limit)
+            for raw in raws:
+                self.counters.received[raw.transport] += 1
+            tickets, claims = self._admission.admit(raws, self._registry.snapshot, self._clock.monotonic_s())
+            passed = [ticket.candidate for ticket in tickets if ticket.rejected is None and ticket.candidate]
+            asked = self._ledger.windows.absent(candidate.envelope.device_id for candidate in passed)
+            await self._decide_queue.put(
+                _Batch(
+                    tickets,
+                    tasks.create_task(self._crypto.verify(claims)),
+                    asked,
+                    tasks.create_task(self._replay_states(asked)),
+                )
+            )
+
+    def _push_back(self, reason: PushbackReason) -> None:
+        """Tell those who wait for an answer to come again; what can wait, waits."""
+        for raw in self._intake.take(self._intake.depth(patient=False), patient=False):
+            self.counters.received[raw.transport] += 1
+            self.counters.pushed_back += 1
+            raw.reply(Pushback(reason, _RETRY_AFTER_S))
+
+    async def _replay_states(self, asked: list[str]) -> Mapping[str, bytes]:
+        return await self._store.replay_states(asked) if asked else {}
+
+    async def _decide_stage(self, tasks: asyncio.TaskGroup) -> None:
+        """Steps 4 and 5, scores and log entries, strictly in order."""
+        while (work := await self._decide_queue.get()) is not None:
+            draft = await self._decide(work) if isinstance(work, _Batch) else self._clerk.draft(work)
+            if draft is not None:
+                await self._commit_queue.put((draft, tasks.create_task(self._crypto.sign(draft.unsigned))))
+        await self._commit_queue.put(None)
+
+    async def _decide(self, batch: _Batch) -> Draft:
+        ledger, tickets = self._ledger, batch.tickets
+        held = iter(await batch.held)
+        for ticket in tickets:
+            if ticket.rejected is None and ticket.candidate is not None:
+                ticket.candidate.held = next(held)
+        ledger.windows.install(batch.asked, await batch.states, ledger.group)
+        suspects = ledger.suspects(tickets)
+        known = await self._store.lookup(suspects) if suspects else {}
+        accepted = ledger.decide(tickets, known, self._clock.monotonic_s())
+        draft = Draft(tickets)
+        scores = await self._scorer.score([verified(ticket) for ticket in accepted])
+        for ticket, score in zip(accepted, scores, strict=True):
+            ledger.append(draft, ticket, score)
+        ledger.finish(draft)
+        self._count(tickets, len(accepted))
+        return draft
+
+    def _count(self, tickets: Sequence[Ticket], accepted: int) -> None:
+        self.counters.accepted += accepted
+        if accepted:
+            self._clerk.grown()
+        for ticket in tickets:
+            if ticket.rejected is None:
+                continue
+            reason = ticket.rejected.reason
+            self.counters.rejected[reason] += 1
+            candidate = ticket.candidate
+            device_id = None if candidate is None else candidate.envelope.device_id
+            if reason is RejectReason.RATE_LIMITED and ticket.retry_after_s is None and candidate is not None:
+                ticket.retry_after_s = self._admission.retry_after_s(candidate)
+            if self._clerk.refused(reason, device_id):
+                log.info(
+                    "message.rejected",
+                    reason=reason,
+                    device=device_id,
+                    transport=ticket.raw.transport,
+                    peer=ticket.raw.peer,
+                    detail=ticket.rejected.detail,
+                )
+            if reason is RejectReason.SEQUENCE_REUSED and candidate is not None:
+                log.warning(
+                    "device.sequence_reused",
+                    device=device_id,
+                    session=candidate.envelope.session.hex(),
+                    seq=candidate.envelope.seq,
+                )
+
+    async def _commit_stage(self) -> None:
+        """One group after the other to the disk; the answers of a group leave behind it."""
+        while (work := await self._commit_queue.get()) is not None:
+            draft, signatures = work
+            await self._commit(draft.group(await signatures, self._receipts))
+            self.counters.groups += 1
+            self._ledger.committed(draft)
+            wall_ms = self._clock.wall_ms()
+            for ticket in draft.tickets:
+                ticket.raw.reply(ticket.outcome())
+                self.counters.latency.add(wall_ms - ticket.raw.received_ms)
+            self.counters.answered += len(draft.tickets)
+
+    async def _commit(self, group: Group) -> None:
+        """Commit, however long it takes: a decision cannot be taken back, only kept waiting."""
+        while True:
+            try:
+                await self._store.commit(group)
+            except (JournalFull, JournalFault) as fault:
+                self.counters.commit_faults += 1
+                if self.journal_fault is None:
+                    log.error("journal.blocked", detail=str(fault))
+                self.journal_fault = str(fault)
+                self._intake.wake()
+                await asyncio.sleep(_COMMIT_RETRY_S)
+            else:
+                if self.journal_fault is not None:
+                    log.info("journal.recovered")
+                    self.journal_fault = None
+                    self._intake.wake()
+                return
