@@ -1,0 +1,152 @@
+"""OSCORE (RFC 8613) and EDHOC (RFC 9528) for the CoAP transport, by aiocoap, as the extra ``oscore``.
+
+The credentials file is aiocoap's JSON: ``{":meter-7": {"oscore": {"basedir": "meter-7"}}}``; a relative ``basedir``
+is beside the file. Each context directory holds ``settings.json`` and ``secret.json``; aiocoap writes
+``sequence.json`` there, so that no sequence number is used twice, even after a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aiocoap  # type: ignore[import-untyped] # aiocoap ships no types
+from aiocoap import defaults
+from aiocoap.credentials import CredentialsLoadError, CredentialsMap  # type: ignore[import-untyped] # likewise
+from aiocoap.numbers.optionnumbers import OptionNumber  # type: ignore[import-untyped] # likewise
+
+from gateway.transport.coap_codes import Response
+from gateway.transport.coap_exchange import Origin
+from gateway.transport.coap_resource import Times, UploadSite
+from gateway.transport.coap_socket import peer_of
+from gateway.transport.coap_wire import read_options, response_options
+
+MOST_EDHOC_CONTEXTS = 40  # aiocoap has 48 connection ids to give away, some of which the file may use
+LARGEST_FILE_BYTES = 1 << 20
+
+
+class OscoreError(RuntimeError):
+    """OSCORE was asked for and cannot be had; the text says what to do."""
+
+
+class _Credentials(CredentialsMap):  # type: ignore[misc] # untyped base
+    """aiocoap's credentials with an end to the contexts that EDHOC makes.
+
+    Anyone can begin a handshake and leave it at that: the oldest unfinished one goes first, then the oldest.
+    """
+
+    def __setitem__(self, name: str, item: Any) -> None:  # noqa: ANN401 -- one of aiocoap's untyped credentials
+        if hasattr(item, "_incomplete"):
+            made = [(key, each) for key, each in self.items() if hasattr(each, "_incomplete")]
+            if len(made) >= MOST_EDHOC_CONTEXTS:
+                unfinished = [key for key, each in made if each._incomplete]  # noqa: SLF001 -- nothing public tells
+                del self[unfinished[0] if unfinished else made[0][0]]
+        super().__setitem__(name, item)
+
+    def close(self) -> None:
+        """Write sequence numbers and replay windows back, and release the contexts' locks."""
+        for item in self.values():
+            if getattr(item, "lockfile", None) is not None:
+                item._destroy()  # noqa: SLF001 -- aiocoap leaves it to the garbage collector, too late for a restart
+        self.clear()
+
+
+def load_credentials(path: Path) -> _Credentials:
+    """Load the contexts of ``path``. Takes each context's lock and reads its files.
+
+    Raises:
+        OscoreError: The extra is not installed, or the file or one of its contexts does not hold.
+    """
+    missing = defaults.oscore_missing_modules()
+    if missing:
+        raise OscoreError(
+            f"coap.oscore_file is set, but OSCORE needs {', '.join(missing)}: "
+            'pip install "securenet-gateway[oscore]", or leave coap.oscore_file empty'
+        )
+    import filelock  # noqa: PLC0415 -- comes with the extra
+
+    try:
+        if path.stat().st_size > LARGEST_FILE_BYTES:
+            raise OscoreError(f"{path} is larger than {LARGEST_FILE_BYTES} bytes: no credentials file")
+        tree = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise OscoreError(f"cannot read the OSCORE credentials {path}: {error}") from error
+    if not isinstance(tree, dict):
+        raise OscoreError(f"{path} must be a JSON object of name to credential")
+    credentials = _Credentials()
+    try:
+        credentials.load_from_dict({name: _beside(path.parent, item) for name, item in tree.items()})
+    except (CredentialsLoadError, ValueError, OSError, filelock.Timeout) as error:
+        credentials.close()
+        raise OscoreError(f"an OSCORE context of {path} does not hold: {error}") from error
+    return credentials
+
+
+def _beside(folder: Path, item: object) -> object:
+    """``item`` with its relative paths made absolute."""
+    if not isinstance(item, dict):
+        return item
+    made: dict[str, object] = {}
+    for kind, fields in item.items():
+        made[kind] = fields
+        if isinstance(fields, dict):
+            made[kind] = {
+                name: str(folder / value) if name in {"basedir", "private-key-file"} else value
+                for name, value in fields.items()
+            }
+    return made
+
+
+class ProtectedSite:
+    """What aiocoap's OSCORE layer finds behind it: a request that came out of its protection goes to ``site``."""
+
+    def __init__(self, site: UploadSite, times: Callable[[], Times]) -> None:
+        self._site = site
+        self._times = times
+
+    async def render_to_pipe(self, pipe: Any) -> None:  # noqa: ANN401 -- aiocoap's Pipe, untyped
+        """Answer one request (the method that aiocoap calls)."""
+        request = pipe.request
+        under = getattr(request.remote, "underlying_address", None)
+        if under is None:
+            raise aiocoap.error.Unauthorized  # plain requests are answered before they come here
+        options = [(int(option.number), option.encode()) for option in request.opt.option_list()]
+        ask = read_options(int(request.code), options)._replace(protected=True)
+        origin = Origin(request.remote.blockwise_key, peer_of(under.sockaddr))
+        answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+
+        def answer(response: Response) -> None:
+            if not answered.done():  # the client may have gone, and its task with it
+                answered.set_result(response)
+
+        self._site.handle(ask, request.payload, origin, self._times(), answer)
+        pipe.add_response(_message_of(await answered), is_last=True)
+
+
+def _message_of(response: Response) -> Any:  # noqa: ANN401 -- aiocoap's Message, untyped
+    message = aiocoap.Message(code=response.code, payload=response.payload)
+    for number, value in response_options(response):
+        message.opt.add_option(OptionNumber(number).create_option(decode=value))
+    return message
+
+
+def protected_site(site: UploadSite, times: Callable[[], Times], credentials: CredentialsMap) -> object:
+    """The aiocoap site that takes OSCORE and EDHOC off and asks ``site``."""
+    from aiocoap.oscore_sitewrapper import (  # type: ignore[import-untyped] # noqa: PLC0415 -- needs the extra
+        OscoreSiteWrapper,
+    )
+
+    wrapped: object = OscoreSiteWrapper(ProtectedSite(site, times), credentials)
+    return wrapped
+
+
+def protect_requests(context: Any) -> None:  # noqa: ANN401 -- aiocoap's Context, untyped
+    """Let requests of ours that a credential of the file matches go out under OSCORE."""
+    from aiocoap.transports.oscore import (  # type: ignore[import-untyped] # noqa: PLC0415 -- needs the extra
+        TransportOSCORE,
+    )
+
+    context.request_interfaces.insert(0, TransportOSCORE(context, context))
