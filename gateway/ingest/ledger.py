@@ -16,8 +16,8 @@ from gateway.ingest.ticket import Identity, Record, Ticket
 from gateway.ingest.windows import WindowCache
 from gateway.journal import EntryRow, Known, TileRow
 from gateway.message import RejectReason, Score, VerifiedMessage
-from gateway.receipt import ReceiptWriter
-from gateway.tlog.entry import message_entry, parse_message_entry
+from gateway.receipt import ReceiptWriter, receipt_payload
+from gateway.tlog.entry import MessageEntry, message_entry, parse_entry
 from gateway.tlog.merkle import leaf_hash
 from gateway.tlog.tiles import TileWriter
 
@@ -107,7 +107,7 @@ class Ledger:
             candidate.raw.received_ms, envelope.digest, envelope.device_id, envelope.session, envelope.seq, score
         )
         record.index, hashed = self.append_entry(draft, entry)
-        payload = self._receipts.accepted(envelope.digest, record.index, candidate.raw.received_ms, hashed)
+        payload = receipt_payload(envelope.digest, record.index, candidate.raw.received_ms, None, hashed)
         draft.sign(ticket, payload, self._receipts.signing_input(payload))
         draft.message(ticket, identity_of(candidate))
 
@@ -126,7 +126,7 @@ class Ledger:
             rejected, candidate = ticket.rejected, ticket.candidate
             if rejected is None or candidate is None or not candidate.held or rejected.reason in _WITHOUT_RECEIPT:
                 continue
-            payload = self._receipts.rejected(candidate.envelope.digest, candidate.raw.received_ms, rejected.reason)
+            payload = receipt_payload(candidate.envelope.digest, None, candidate.raw.received_ms, rejected.reason, None)
             draft.sign(ticket, payload, self._receipts.signing_input(payload))
 
     def committed(self, draft: Draft) -> None:
@@ -142,8 +142,10 @@ class Ledger:
 
     def _recorded(self, known: Known) -> Record:
         """Rebuild the first receipt from what the journal keeps of it: the entry and the signature."""
-        entry = parse_message_entry(known.entry)
-        payload = self._receipts.accepted(entry.digest, known.index, entry.time_ms, leaf_hash(known.entry))
+        entry = parse_entry(known.entry)
+        if not isinstance(entry, MessageEntry):
+            raise TypeError("the journal names an entry for an identity that is no message")
+        payload = receipt_payload(entry.digest, known.index, entry.time_ms, None, leaf_hash(known.entry))
         return Record(entry.digest, known.index, self._receipts.assemble(payload, known.receipt_signature))
 
 

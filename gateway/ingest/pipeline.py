@@ -19,7 +19,7 @@ from gateway.detection.port import Scorer
 from gateway.ingest.admission import Admission
 from gateway.ingest.clerk import Clerk, Duty
 from gateway.ingest.counters import Counters
-from gateway.ingest.draft import Draft
+from gateway.ingest.draft import Draft, NoteWriter
 from gateway.ingest.intake import IntakeQueue
 from gateway.ingest.ledger import Ledger, verified
 from gateway.ingest.ticket import Identity, Ticket
@@ -84,6 +84,7 @@ class Ingest:
         store: Store,
         scorer: Scorer,
         receipts: ReceiptWriter,
+        note: NoteWriter,
         clerk: Clerk,
         gate: Callable[[], PushbackReason | None],
         clock: Clock,
@@ -97,12 +98,14 @@ class Ingest:
         self._store = store
         self._scorer = scorer
         self._receipts = receipts
+        self._note = note
         self._clerk = clerk
         self._gate = gate
         self._clock = clock
         self._decide_queue: asyncio.Queue[_Batch | Duty | None] = asyncio.Queue(_IN_FLIGHT)
         self._commit_queue: asyncio.Queue[tuple[Draft, asyncio.Task[list[bytes]]] | None] = asyncio.Queue(_IN_FLIGHT)
         self.journal_fault: str | None = None
+        self.touched = asyncio.Event()
         self.counters = Counters()
 
     async def run(self) -> None:
@@ -226,7 +229,7 @@ class Ingest:
         """One group after the other to the disk; the answers of a group leave behind it."""
         while (work := await self._commit_queue.get()) is not None:
             draft, signatures = work
-            await self._commit(draft.group(await signatures, self._receipts))
+            await self._commit(draft.group(await signatures, self._receipts, self._note))
             self.counters.groups += 1
             self._ledger.committed(draft)
             wall_ms = self._clock.wall_ms()
@@ -245,9 +248,11 @@ class Ingest:
                 if self.journal_fault is None:
                     log.error("journal.blocked", detail=str(fault))
                 self.journal_fault = str(fault)
+                self.touched.set()
                 self._intake.wake()
                 await asyncio.sleep(_COMMIT_RETRY_S)
             else:
+                self.touched.set()
                 if self.journal_fault is not None:
                     log.info("journal.recovered")
                     self.journal_fault = None

@@ -1,0 +1,222 @@
+"""The composition root: the only file that knows every class.
+
+Start: registry, keys, journal, tree; then one task group that owns every task. Stop: take nothing more in, decide
+and commit what was taken, answer it, seal the log with a checkpoint, take leave of the peers, close. In between,
+a transport that fails is restarted by its supervisor; a fault in ingest or journal ends the process, and the next one
+starts from what is on the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+from nacl.bindings import crypto_sign_seed_keypair
+
+from gateway.checks.miner import verify_miner
+from gateway.config.model import Config
+from gateway.crypto.pool import CryptoPool, CryptoWorkerLost
+from gateway.detection.port import NoModel
+from gateway.ingest.admission import Admission, bench
+from gateway.ingest.clerk import Clerk
+from gateway.ingest.intake import IntakeQueue
+from gateway.ingest.ledger import Ledger
+from gateway.ingest.pipeline import Clock, Ingest
+from gateway.ingest.windows import WindowCache
+from gateway.journal import Journal, JournalDamaged, JournalFault, MaintenanceReport, Opened, open_journal
+from gateway.message import PushbackReason
+from gateway.ops.control import ControlServer
+from gateway.ops.exitcodes import ExitCode
+from gateway.ops.secrets import load_log_key, read_optional_secret
+from gateway.ops.supervisor import TaskState, supervise
+from gateway.receipt import ReceiptWriter
+from gateway.registry.file import FileRegistry
+from gateway.tlog.checkpoint import note
+from gateway.tlog.tiles import TileWriter
+from gateway.transport.coap import CoapTransport
+from gateway.transport.mqtt import MqttTransport
+from gateway.transport.port import LinkState, Transport
+
+log = structlog.get_logger("gateway")
+
+_MAINTAIN_S = 1.0
+CONTROL_SOCKET = "control.sock"
+
+
+class Parts(NamedTuple):
+    """What is opened before the gateway is put together: the only things that can fail at the start."""
+
+    registry: FileRegistry
+    opened: Opened
+    log_key_seed: bytes
+    mqtt_password: bytes | None
+    oscore: bytes | None
+
+
+def wall_ms() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def open_parts(config: Config) -> Parts:
+    """Read registry and secrets, open the journal.
+
+    Raises:
+        RegistryError, SecretError, JournalError: each says what to do next.
+    """
+    registry = FileRegistry(config.registry.file)
+    registry.load()
+    seed = load_log_key(config.gateway.log_key_file)
+    password = read_optional_secret(config.mqtt.password_file)
+    oscore = read_optional_secret(config.coap.oscore_file)
+    opened = open_journal(config.gateway.data_dir, config.journal, origin=config.origin)
+    return Parts(registry, opened, seed, password, oscore)
+
+
+class Gateway:
+    """The whole gateway, put together from its parts. ``run`` is its life."""
+
+    def __init__(self, config: Config, parts: Parts) -> None:
+        self.config = config
+        self.started_ms = wall_ms()
+        self._registry = parts.registry
+        self._journal: Journal = parts.opened.journal
+        self._log_damaged = parts.opened.log_damaged
+        self._public_key = crypto_sign_seed_keypair(parts.log_key_seed)[0]
+        self._crypto = CryptoPool(parts.log_key_seed)
+        self._clock = Clock(time.monotonic, wall_ms)
+        self._stopping = asyncio.Event()
+        self._maintenance: MaintenanceReport | None = None
+
+        receipts = ReceiptWriter(config.origin)
+        measured = bench(config)
+        tree = TileWriter.restore(self._journal, self._journal.size())
+        windows = WindowCache(config.ingest.replay_cache_devices)
+        self._ledger = Ledger(measured, windows, tree, receipts)
+        self._clerk = Clerk(config.log, self._ledger, origin=config.origin, wall_ms=wall_ms)
+        self._intake = IntakeQueue(config.ingest.queue_messages)
+        self._ingest = Ingest(
+            config,
+            intake=self._intake,
+            admission=Admission(measured, config.limits.message_bytes),
+            ledger=self._ledger,
+            registry=self._registry,
+            crypto=self._crypto,
+            store=self._journal,
+            scorer=NoModel(),
+            receipts=receipts,
+            note=lambda body, signature: note(body, config.origin, signature, self._public_key).decode(),
+            clerk=self._clerk,
+            gate=self._gate,
+            clock=self._clock,
+        )
+        self._transports = self._make_transports(parts)
+        self._tasks = {transport.name: TaskState() for transport in self._transports}
+
+    def _make_transports(self, parts: Parts) -> Sequence[Transport]:
+        config = self.config
+        transports: list[Transport] = []
+        if config.mqtt.enabled:
+            transports.append(
+                MqttTransport(
+                    config.mqtt,
+                    fleet=config.gateway.fleet,
+                    gateway_id=config.gateway.id,
+                    max_message_bytes=config.limits.message_bytes,
+                    password=parts.mqtt_password,
+                )
+            )
+        if config.coap.enabled:
+            transports.append(CoapTransport(config.coap, config.limits, oscore=parts.oscore))
+        return transports
+
+    async def run(self) -> ExitCode:
+        """Live until a signal or a fault ends it."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        control = ControlServer(self.config.gateway.data_dir / CONTROL_SOCKET, {"status": self._answer_status})
+        exit_code = ExitCode.OK
+        try:
+            async with control, asyncio.TaskGroup() as tasks:
+                crypto = tasks.create_task(self._crypto.run(), name="crypto")
+                ingest = tasks.create_task(self._ingest.run(), name="ingest")
+                care = tasks.create_task(self._take_care(), name="journal")
+                running = [
+                    tasks.create_task(
+                        supervise(
+                            transport.name,
+                            lambda transport=transport: transport.run(self._intake),
+                            self._tasks[transport.name],
+                            time.monotonic,
+                        ),
+                        name=transport.name,
+                    )
+                    for transport in self._transports
+                ]
+                log.info("gateway.started", origin=self.config.origin, log_size=self._ledger.size)
+                await self._stopping.wait()
+                await self._stop(ingest)
+                for task in (crypto, care, *running):
+                    task.cancel()
+        except* (JournalDamaged, JournalFault, CryptoWorkerLost) as faults:
+            for fault in faults.exceptions:
+                log.error("gateway.fault", detail=str(fault))
+            exit_code = ExitCode.UNAVAILABLE
+        finally:
+            with contextlib.suppress(JournalFault, JournalDamaged):
+                await self._journal.close()
+        log.info("gateway.stopped", log_size=self._ledger.size)
+        return exit_code
+
+    async def _stop(self, ingest: asyncio.Task[None]) -> None:
+        """Keep the promises made: stop intake, drain, commit, acknowledge, seal, take leave; within the deadline."""
+        log.info("gateway.stopping", waiting=self._intake.depth())
+        for transport in self._transports:
+            transport.stop_intake()
+        self._intake.close()
+        try:
+            async with asyncio.timeout(self.config.ingest.shutdown_s):
+                await asyncio.shield(ingest)
+                for transport in self._transports:
+                    await transport.close()
+        except TimeoutError:
+            log.warning("gateway.stop_late", detail="what was not acknowledged stays with its sender")
+            ingest.cancel()
+
+    def _gate(self) -> PushbackReason | None:
+        """Step 1 of Algorithm 1, and what else makes the whole gateway hold back."""
+        if self._log_damaged:
+            return PushbackReason.PUSHBACK
+        snapshot, config = self._registry.snapshot, self.config
+        return verify_miner(
+            snapshot.miner(config.gateway.id),
+            fleet=config.gateway.fleet,
+            origin=config.origin,
+            log_key=self._public_key,
+        )
+
+    def reload(self) -> None:
+        """SIGHUP: read the registry anew; one bad line keeps the one in force."""
+        result = self._registry.reload()
+        if result.error is None:
+            log.info("registry.reloaded", **self._registry.snapshot.counts._asdict())
+        else:
+            log.error("registry.refused", detail=str(result.error))
+        self._intake.wake()
+
+    async def _take_care(self) -> None:
+        """Maintenance of the journal: after commits, and while it refuses them, but at most once a second."""
+        while True:
+            await self._ingest.touched.wait()
+            await asyncio.sleep(_MAINTAIN_S)
+            self._ingest.touched.clear()
+            with contextlib.suppress(JournalFault):
+                self._maintenance = await self._journal.maintain(wall_ms())
