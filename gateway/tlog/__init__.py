@@ -4,7 +4,7 @@ Read the room in the order in which an entry walks through it:
 
 1. ``entry``: what happened, as bytes. One entry for each accepted message, and some for what the gateway did itself.
 2. ``merkle``: the arithmetic. An entry is hashed to a leaf, the leaves to one root of 32 bytes.
-3. ``tiles``: where the hashes live, 256 to a tile, and how proofs are read from them.
+3. ``tiles``: where the hashes live, 256 to a tile, and how proofs are read from them; ``layout``: their paths.
 4. ``checkpoint``: the signed note "my log has this size and this root"; two of them that do not agree convict us.
 5. ``tlog_proof``: an inclusion proof and the checkpoint it leads to, as the text that c2sp.org defines.
 6. ``proof``: the file handed to anyone who asks: the device's envelope, the entry, the proof, the hints to the keys.
