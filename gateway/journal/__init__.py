@@ -1,0 +1,62 @@
+"""The journal: what the gateway must not lose, in one SQLite database and one plain file beside it.
+
+A ``Group`` of log entries, messages, replay states, refused messages, tiles and a checkpoint is committed in one
+transaction; only what was committed may be acknowledged. ``open_journal`` makes a ``Journal`` for the daemon,
+``open_reader`` a ``Reader`` for everyone else. docs/spec/journal.md describes the files.
+"""
+
+from gateway.journal.journal import Journal
+from gateway.journal.opening import Opened, open_journal
+from gateway.journal.reader import Reader, open_reader
+from gateway.journal.rows import (
+    CheckpointRow,
+    EntryRow,
+    Gap,
+    Group,
+    Identity,
+    IdentityTaken,
+    JournalBusy,
+    JournalDamaged,
+    JournalError,
+    JournalFault,
+    JournalFull,
+    JournalTooNew,
+    Known,
+    LogDamaged,
+    MaintenanceReport,
+    MessageRow,
+    QuarantineEntry,
+    QuarantineRow,
+    Stats,
+    TileRow,
+    Usage,
+)
+
+__all__ = [
+    "CheckpointRow",
+    "EntryRow",
+    "Gap",
+    "Group",
+    "Identity",
+    "IdentityTaken",
+    "Journal",
+    "JournalBusy",
+    "JournalDamaged",
+    "JournalError",
+    "JournalFault",
+    "JournalFull",
+    "JournalTooNew",
+    "Known",
+    "LogDamaged",
+    "MaintenanceReport",
+    "MessageRow",
+    "Opened",
+    "QuarantineEntry",
+    "QuarantineRow",
+    "Reader",
+    "Stats",
+    "TileRow",
+    "Usage",
+    "open_journal",
+    "open_reader",
+]
