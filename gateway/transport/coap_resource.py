@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from gateway.config.model import LimitsConfig
@@ -190,9 +191,8 @@ class UploadSite:
         return self._hand_over(ask, payload, origin, times, answer)
 
     def _hand_over(self, ask: Ask, payload: bytes, origin: Origin, times: Times, answer: Answer) -> Response | None:
-        if ask.block1 is not None or ask.block2 is not None:
-            answer = self._in_blocks(answer, ask, origin, times)
-        promise = self.pending.promise(answer, times.now_s)
+        in_blocks = partial(self._in_blocks, answer, ask, origin, times.now_s)
+        promise = self.pending.promise(in_blocks, times.now_s)
         raw = RawMessage(
             payload,
             "coap",
@@ -230,18 +230,14 @@ class UploadSite:
             return Response(codes.ENTITY_INCOMPLETE)
         return Response(codes.BAD_REQUEST, RejectReason.MALFORMED.value.encode())
 
-    def _in_blocks(self, answer: Answer, ask: Ask, origin: Origin, times: Times) -> Answer:
-        """Wrap ``answer`` for a client that speaks in blocks: Block1 is echoed, a long receipt goes out in pieces."""
-
-        def answer_in_blocks(response: Response) -> None:
-            response = _with_block1(response, ask)
-            wanted = ask.block2 or LARGEST_BLOCK
-            if len(response.payload) > wanted.size:
-                self._shelf.put(origin.endpoint, response.payload, times.now_s)
-                response = _piece(response, wanted) or response
-            answer(response)
-
-        return answer_in_blocks
+    def _in_blocks(self, answer: Answer, ask: Ask, origin: Origin, now_s: float, response: Response) -> None:
+        """Answer in the client's blocks: its Block1 is echoed, and a long receipt goes out in pieces."""
+        response = _with_block1(response, ask)
+        wanted = ask.block2 or LARGEST_BLOCK
+        if len(response.payload) > wanted.size:
+            self._shelf.put(origin.endpoint, response.payload, now_s)
+            response = _piece(response, wanted) or response
+        answer(response)
 
     def _next_piece(self, wanted: Block, origin: Origin, times: Times) -> Response:
         body = self._shelf.get(origin.endpoint, times.now_s)
