@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tlog_model import naive_consistency, naive_inclusion, naive_root
 
-from gateway.tlog import merkle, tiles
+from gateway.tlog import layout, merkle, tiles
 
 SIZE = 70_000
 LEAVES = [n.to_bytes(32, "big") for n in range(SIZE)]
@@ -23,7 +23,7 @@ class Store:
 
     def keep(self, completed):
         for tile in completed:
-            assert tile.width == tiles.TILE_WIDTH
+            assert tile.width == layout.TILE_WIDTH
             assert (tile.level, tile.index) not in self.full
             self.full[tile.level, tile.index] = tile.data
 
@@ -32,7 +32,7 @@ class Store:
         return self.full.get((level, index))
 
     def leaf_hashes(self, start, end):
-        assert end - start < tiles.TILE_WIDTH
+        assert end - start < layout.TILE_WIDTH
         self.leaf_reads += 1
         return self.leaves[start:end]
 
@@ -69,40 +69,40 @@ def test_a_tree_of_256_is_a_full_tile_and_a_partial_one_above():
     [(0, "000"), (999, "999"), (1000, "x001/000"), (1234067, "x001/x234/067"), (10**9, "x001/x000/x000/000")],
 )
 def test_an_index_is_written_in_groups_of_three(index, path):
-    assert tiles.index_path(index) == path
-    assert tiles.tile_path(3, index) == f"tile/3/{path}"
-    assert tiles.entries_path(index, 7) == f"tile/entries/{path}.p/7"
+    assert layout.index_path(index) == path
+    assert layout.tile_path(3, index) == f"tile/3/{path}"
+    assert layout.entries_path(index, 7) == f"tile/entries/{path}.p/7"
 
 
 @pytest.mark.parametrize("arguments", [(-1, 0), (64, 0), (0, -1), (0, 0, 0), (0, 0, 257)])
 def test_a_tile_that_cannot_be_has_no_path(arguments):
     with pytest.raises(ValueError, match="a tile"):
-        tiles.tile_path(*arguments)
+        layout.tile_path(*arguments)
 
 
 @given(st.lists(st.binary(max_size=300), max_size=20))
 def test_a_bundle_gives_its_entries_back(entries):
-    bundle = tiles.entry_bundle(entries)
-    assert tiles.split_bundle(bundle) == entries
+    bundle = layout.entry_bundle(entries)
+    assert layout.split_bundle(bundle) == entries
     assert len(bundle) == sum(2 + len(entry) for entry in entries)
 
 
 def test_a_bundle_refuses_what_a_uint16_cannot_count():
-    assert tiles.split_bundle(tiles.entry_bundle([bytes(65_535)])) == [bytes(65_535)]
+    assert layout.split_bundle(layout.entry_bundle([bytes(65_535)])) == [bytes(65_535)]
     with pytest.raises(ValueError, match=r"65,535"):
-        tiles.entry_bundle([bytes(65_536)])
+        layout.entry_bundle([bytes(65_536)])
 
 
 @given(st.lists(st.binary(min_size=1, max_size=9), min_size=1, max_size=5), st.data())
 def test_a_bundle_cut_anywhere_loses_its_end_or_is_refused(entries, data):
-    bundle = tiles.entry_bundle(entries)
+    bundle = layout.entry_bundle(entries)
     cut = data.draw(st.integers(1, len(bundle) - 1))
     whole = {sum(2 + len(entry) for entry in entries[:n]) for n in range(len(entries))}
     if cut in whole:
-        assert tiles.split_bundle(bundle[:cut]) == entries[: sorted(whole).index(cut)]
+        assert layout.split_bundle(bundle[:cut]) == entries[: sorted(whole).index(cut)]
     else:
         with pytest.raises(ValueError, match="inside an entry"):
-            tiles.split_bundle(bundle[:cut])
+            layout.split_bundle(bundle[:cut])
 
 
 def test_the_writer_has_the_root_at_every_small_size():
