@@ -1,7 +1,8 @@
 """OSCORE (RFC 8613) and EDHOC (RFC 9528) for the CoAP transport, by aiocoap, as the extra ``oscore``.
 
 The credentials file is aiocoap's JSON: ``{":meter-7": {"oscore": {"basedir": "meter-7"}}}``; a relative ``basedir``
-is beside the file. Each context directory holds ``settings.json`` and ``secret.json``; aiocoap writes
+is beside the file. EDHOC credentials need integer keys and are written in CBOR or its diagnostic notation.
+Each context directory holds ``settings.json`` and ``secret.json``; aiocoap writes
 ``sequence.json`` there, so that no sequence number is used twice, even after a crash.
 """
 
@@ -68,21 +69,55 @@ def load_credentials(path: Path) -> _Credentials:
         )
     import filelock  # noqa: PLC0415 -- comes with the extra
 
-    try:
-        if path.stat().st_size > LARGEST_FILE_BYTES:
-            raise OscoreError(f"{path} is larger than {LARGEST_FILE_BYTES} bytes: no credentials file")
-        tree = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise OscoreError(f"cannot read the OSCORE credentials {path}: {error}") from error
-    if not isinstance(tree, dict):
-        raise OscoreError(f"{path} must be a JSON object of name to credential")
+    tree = _read(path)
+    made = {name: _beside(path.parent, item) for name, item in tree.items()}
+    for item in made.values():
+        _require_context(item)
     credentials = _Credentials()
     try:
-        credentials.load_from_dict({name: _beside(path.parent, item) for name, item in tree.items()})
+        credentials.load_from_dict(made)
     except (CredentialsLoadError, ValueError, OSError, filelock.Timeout) as error:
         credentials.close()
         raise OscoreError(f"an OSCORE context of {path} does not hold: {error}") from error
     return credentials
+
+
+def _read(path: Path) -> dict[str, object]:
+    """The file as a dictionary: JSON, or CBOR or its diagnostic notation, which EDHOC's integer keys need."""
+    from aiocoap.edhoc import load_cbor_or_edn  # type: ignore[import-untyped] # noqa: PLC0415 -- needs the extra
+
+    try:
+        if path.stat().st_size > LARGEST_FILE_BYTES:
+            raise OscoreError(f"{path} is larger than {LARGEST_FILE_BYTES} bytes: no credentials file")
+        try:
+            tree: object = json.loads(path.read_bytes())
+        except ValueError:
+            tree = load_cbor_or_edn(path)
+    except (OSError, ValueError) as error:
+        raise OscoreError(f"cannot read the OSCORE credentials {path}: {error}") from error
+    if not isinstance(tree, dict) or not all(isinstance(name, str) for name in tree):
+        raise OscoreError(f"{path} must be an object of name to credential")
+    return tree
+
+
+def _require_context(item: object) -> None:
+    """Look at a context before aiocoap does: it makes a missing directory, and cannot let go of half a context."""
+    fields = item.get("oscore") if isinstance(item, dict) else None
+    folder = fields.get("basedir") if isinstance(fields, dict) else None
+    if not isinstance(folder, str):
+        return
+    names: set[str] = set()
+    for part in ("settings.json", "secret.json"):
+        try:
+            names |= set(json.loads((Path(folder) / part).read_bytes()))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, TypeError) as error:
+            raise OscoreError(f"the OSCORE context {folder} does not hold: {part}: {error}") from error
+    have = {name.removesuffix("_hex").removesuffix("_ascii") for name in names}
+    lacking = {"sender-id", "recipient-id", "secret"} - have
+    if lacking:
+        raise OscoreError(f"the OSCORE context {folder} does not hold: no {', '.join(sorted(lacking))}")
 
 
 def _beside(folder: Path, item: object) -> object:
