@@ -10,7 +10,6 @@ once. The signature is made elsewhere, over ``signing_input``.
 from __future__ import annotations
 
 import re
-from struct import Struct
 from typing import NamedTuple, TypeGuard
 
 from gateway import cbor
@@ -25,12 +24,8 @@ _DIGEST_BYTES = 32
 _SIGNATURE_BYTES = 64
 _INTEGER_MAX = (1 << 63) - 1
 
-_MAJOR_UINT = 0x00
-_MAJOR_BYTES = 0x40
-_MAJOR_TEXT = 0x60
-_ONE_BYTE, _TWO_BYTES, _FOUR_BYTES, _EIGHT_BYTES = 24, 25, 26, 27  # what follows a head (RFC 8949 section 3)
-_UINT_8, _UINT_16, _UINT_32 = 1 << 8, 1 << 16, 1 << 32
-_PACK_2, _PACK_4, _PACK_8 = Struct(">BH").pack, Struct(">BI").pack, Struct(">BQ").pack
+_UINT, _BYTES, _TEXT = 0, 2, 3  # major types (RFC 8949 section 3.1)
+_ONE_BYTE, _TWO_BYTES = 24, 25  # a length that stands in so many bytes behind the head
 _TAG_AND_ARRAY = b"\xd2\x84"
 _REASON = re.compile("[a-z0-9-]{1,64}")
 _PAYLOAD_LABELS = {1, 2, 3, 4, 5, 6}
@@ -43,13 +38,13 @@ class ReceiptError(ValueError):
 class Receipt(NamedTuple):
     """A parsed receipt; nothing of it is to be believed before ``verify_receipt`` held.
 
-    ``digest`` is that of the device message, ``index`` and ``leaf_hash`` are None exactly when it was rejected, and
+    ``digest`` is that of the device message, ``log_index`` and ``leaf_hash`` are None exactly when it was rejected, and
     ``reason`` exactly when it was accepted.
     """
 
     origin: str
     digest: bytes
-    index: int | None
+    log_index: int | None
     received_ms: int
     reason: str | None
     leaf_hash: bytes | None
@@ -80,15 +75,15 @@ def receipt_payload(
     if len(digest) != _DIGEST_BYTES:
         raise ValueError("a receipt has a digest of 32 bytes")
     head = b"\xa6\x01\x58\x20" + digest + b"\x02"
-    received = b"\x03" + _head(_MAJOR_UINT, received_ms)
+    received = b"\x03" + cbor.head(_UINT, received_ms)
     if reason is None:
         if index is None or leaf_hash is None or len(leaf_hash) != _DIGEST_BYTES:
             raise ValueError("the receipt of an accepted message has an index and a leaf hash of 32 bytes")
-        return head + _head(_MAJOR_UINT, index) + received + b"\x04\x68accepted\x05\xf6\x06\x58\x20" + leaf_hash
+        return head + cbor.head(_UINT, index) + received + b"\x04\x68accepted\x05\xf6\x06\x58\x20" + leaf_hash
     if index is not None or leaf_hash is not None:
         raise ValueError("the receipt of a rejected message has neither index nor leaf hash")
     text = reason.encode()
-    return head + b"\xf6" + received + b"\x04\x68rejected\x05" + _head(_MAJOR_TEXT, len(text)) + text + b"\x06\xf6"
+    return head + b"\xf6" + received + b"\x04\x68rejected\x05" + cbor.head(_TEXT, len(text)) + text + b"\x06\xf6"
 
 
 class ReceiptWriter:
@@ -100,13 +95,13 @@ class ReceiptWriter:
 
     def __init__(self, origin: str) -> None:
         header = _protected(origin)
-        protected = _head(_MAJOR_BYTES, len(header)) + header
+        protected = cbor.head(_BYTES, len(header)) + header
         self._before_payload = b"\x84\x6aSignature1" + protected + b"\x40"
         self._start = _TAG_AND_ARRAY + protected + b"\xa0"
 
     def signing_input(self, payload: bytes) -> bytes:
         """Return the ``Sig_structure`` to be signed (RFC 9052 section 4.4)."""
-        return self._before_payload + _head(_MAJOR_BYTES, len(payload)) + payload
+        return self._before_payload + cbor.head(_BYTES, len(payload)) + payload
 
     def assemble(self, payload: bytes, signature: bytes) -> bytes:
         """Return the tagged COSE_Sign1.
@@ -117,7 +112,7 @@ class ReceiptWriter:
         """
         if len(signature) != _SIGNATURE_BYTES:
             raise ValueError("a receipt's signature has 64 bytes")
-        return self._start + _head(_MAJOR_BYTES, len(payload)) + payload + b"\x58\x40" + signature
+        return self._start + cbor.head(_BYTES, len(payload)) + payload + b"\x58\x40" + signature
 
 
 def signing_input(origin: str, payload: bytes) -> bytes:
@@ -165,7 +160,7 @@ def verify_receipt(receipt: Receipt, log_key: PublicKey, origin: str) -> bool:
 def _parse_protected(protected: bytes) -> str:
     header = _decode_map(protected, "protected header")
     origin, algorithm = header.get(4), header.get(1)
-    if set(header) != {1, 4, 16} or isinstance(algorithm, bool) or algorithm != _ED25519 or header[16] != TYP:
+    if set(header) != {1, 4, 16} or algorithm != _ED25519 or header[16] != TYP:
         raise ReceiptError(f"the protected header of a receipt is Ed25519, the log's name and {TYP}")
     try:
         name = origin.decode() if isinstance(origin, bytes) else ""
@@ -209,7 +204,7 @@ def _is_count(value: object) -> TypeGuard[int]:
 def _take_bytes(data: bytes, at: int) -> tuple[bytes, int]:
     """Return the byte string whose head is at ``at``, and where it ends; every receipt's are shorter than 2^16."""
     head = data[at] if at < len(data) else -1
-    if 0 <= (length := head - _MAJOR_BYTES) < _ONE_BYTE:
+    if 0 <= (length := head - (_BYTES << 5)) < _ONE_BYTE:
         start = at + 1
     elif length in {_ONE_BYTE, _TWO_BYTES}:
         start = at + 2 + (length - _ONE_BYTE)
@@ -227,15 +222,4 @@ def _protected(origin: str) -> bytes:
     if not 0 < len(name) <= _ORIGIN_BYTES_MAX:
         raise ValueError(f"an origin has 1 to {_ORIGIN_BYTES_MAX} bytes")
     typ = TYP.encode()
-    return b"\xa3\x01\x32\x04" + _head(_MAJOR_BYTES, len(name)) + name + b"\x10" + _head(_MAJOR_TEXT, len(typ)) + typ
-
-
-def _head(major: int, argument: int) -> bytes:
-    """Return a CBOR head in its shortest form (RFC 8949 section 3)."""
-    if argument >= _UINT_32:
-        return _PACK_8(major | _EIGHT_BYTES, argument)
-    if argument >= _UINT_8:
-        return (
-            _PACK_2(major | _TWO_BYTES, argument) if argument < _UINT_16 else _PACK_4(major | _FOUR_BYTES, argument)
-        )
-    return bytes((major | argument,)) if argument < _ONE_BYTE else bytes((major | _ONE_BYTE, argument))
+    return b"\xa3\x01\x32\x04" + cbor.head(_BYTES, len(name)) + name + b"\x10" + cbor.head(_TEXT, len(typ)) + typ

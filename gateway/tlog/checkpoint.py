@@ -20,7 +20,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import NamedTuple
 
-from gateway.crypto.keys import PublicKey, verify
+from gateway.crypto.keys import KeyRefused, PublicKey, parse_public_key, verify
 from gateway.message import Alg
 from gateway.tlog.merkle import HASH_BYTES
 from gateway.tlog.text import NUMBER_MAX, from_base64, parse_decimal, to_base64
@@ -185,9 +185,12 @@ def parse_verifier_key(text: str) -> VerifierKey:
         typed_key = from_base64(encoded)
     except ValueError:
         raise CheckpointError(CheckpointFailure.KEY, "a verifier key is name+hash+base64") from None
-    key = VerifierKey(name, typed_key[1:])
-    if typed_key[:1] != _ED25519 or len(key.public_key) != _PUBLIC_KEY_BYTES:
-        raise CheckpointError(CheckpointFailure.KEY, "the key of a log is an Ed25519 key (type 1, 32 bytes)")
+    if typed_key[:1] != _ED25519:
+        raise CheckpointError(CheckpointFailure.KEY, "the key of a log is an Ed25519 key, type 1")
+    try:
+        key = VerifierKey(name, parse_public_key(Alg.ED25519, typed_key[1:]).data)
+    except KeyRefused as refused:
+        raise CheckpointError(CheckpointFailure.KEY, f"the key of the log is none: {refused.reason}") from None
     if hash_hex != key.key_id.hex():
         raise CheckpointError(CheckpointFailure.KEY, "the hash in the verifier key is not that of its key")
     return key

@@ -40,6 +40,7 @@ _SESSION_BYTES = 8
 _ID_BYTES_MAX = 64
 _DEPTH_MAX = 3  # the entry, its list of most refused, one pair of it
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_SURROGATE = re.compile("[\ud800-\udfff]")  # no Unicode text has one alone
 _WORD = re.compile(r"[a-z0-9-]{1,64}")
 
 
@@ -124,21 +125,21 @@ def message_entry(entry: MessageEntry) -> bytes:
         raise EntryError("a message entry has a digest of 32 bytes, an id of 1 to 64 and a session of 8")
     if not (0 <= time_ms <= _INTEGER_MAX and 0 <= seq <= _INTEGER_MAX):
         raise EntryError("time and sequence of a message entry are 0 to 2^63 - 1")
-    if verdict is Verdict.UNSCORED and model is score is label is None:
+    if verdict is Verdict.UNSCORED and (model, score, label) == _NOTHING:
         outcome = _UNSCORED
     else:
         outcome = _outcome(verdict, model, score, label)
     return b"".join(
         (
             _MESSAGE_START,
-            _uint(time_ms),
+            cbor.head(0, time_ms),
             b"\x58\x20",
             digest,
             _ID_HEADS[len(name)],
             name,
             b"\x48",
             session,
-            _uint(seq),
+            cbor.head(0, seq),
             outcome,
         )
     )
@@ -161,19 +162,8 @@ def encode_entry(entry: Entry) -> bytes:
     return data
 
 
-def _uint(number: int) -> bytes:
-    """Return an unsigned integer in its shortest form (RFC 8949 section 3.1)."""
-    if number >= _UINT_32:
-        return _PACK_8(0x1B, number)
-    if number >= _UINT_8:
-        return _PACK_2(0x19, number) if number < _UINT_16 else _PACK_4(0x1A, number)
-    return bytes((number,)) if number < _DIRECT else bytes((0x18, number))
-
-
 def _text(data: bytes) -> bytes:
-    """Return a text string whose UTF-8 is ``data``, of fewer than 65,536 bytes."""
-    head = _uint(len(data))
-    return bytes((head[0] | 0x60,)) + head[1:] + data
+    return cbor.head(_MAJOR_TEXT, len(data)) + data
 
 
 def _outcome(verdict: Verdict, model: bytes | None, score: float | None, label: str | None) -> bytes:
@@ -181,15 +171,12 @@ def _outcome(verdict: Verdict, model: bytes | None, score: float | None, label: 
         raise EntryError("a score is finite and its model a digest of 32 bytes")
     if (label is not None) != (verdict == Verdict.CLASSIFIED):
         raise EntryError("a verdict has a label exactly when it is classified")
-    label_utf8 = b"" if label is None else label.encode()
-    if len(label_utf8) > LABEL_BYTES_MAX:
-        raise EntryError(f"a label has at most {LABEL_BYTES_MAX} bytes")
     return b"".join(
         (
             _VERDICTS[verdict],
             b"\xf6" if model is None else b"\x58\x20" + model,
             b"\xf6" if score is None else _PACK_FLOAT(0xFB, score),
-            b"\xf6" if label is None else _text(label_utf8),
+            b"\xf6" if label is None else _text(_words(label, LABEL_BYTES_MAX).encode()),
         )
     )
 
@@ -329,7 +316,7 @@ def _matching(value: object, pattern: re.Pattern[str]) -> str:
 
 
 def _words(value: object, limit: int) -> str:
-    if not isinstance(value, str) or len(value.encode()) > limit:
+    if not isinstance(value, str) or len(value.encode(errors="surrogatepass")) > limit or _SURROGATE.search(value):
         raise EntryError("a label has at most 256 bytes of text, a reason or cause 1,024")
     return value
 
@@ -341,12 +328,11 @@ _KINDS: dict[str, Callable[[Sequence[object]], Entry]] = {
     "response": _response,
     "key": _key,
 }
-_DIRECT = 24  # smaller arguments stand in the head itself (RFC 8949 section 3)
-_UINT_8, _UINT_16, _UINT_32 = 1 << 8, 1 << 16, 1 << 32
-_PACK_2, _PACK_4, _PACK_8 = Struct(">BH").pack, Struct(">BI").pack, Struct(">BQ").pack
+_MAJOR_TEXT = 3  # RFC 8949 section 3.1
 _PACK_FLOAT = Struct(">Bd").pack
 _ID_HEADS = [_text(bytes(length))[:-length] for length in range(1, _ID_BYTES_MAX + 1)]
 _ID_HEADS.insert(0, b"")
 _VERDICTS = {verdict: _text(verdict.encode()) for verdict in Verdict}
 _MESSAGE_START = b"\x8b" + _text(FORMAT.encode()) + _text(b"message")
+_NOTHING = (None, None, None)
 _UNSCORED = _outcome(*Score())

@@ -14,7 +14,7 @@ import json
 from enum import StrEnum
 from typing import Any, NamedTuple, NoReturn
 
-from gateway.crypto.keys import PublicKey
+from gateway.crypto.keys import KeyRefused, PublicKey, parse_public_key
 from gateway.message import Alg
 from gateway.tlog.checkpoint import CheckpointError, VerifierKey, parse_verifier_key
 from gateway.tlog.merkle import HASH_BYTES
@@ -30,7 +30,6 @@ CONSISTENCY_MAX = 64 + 63
 _MEMBERS = frozenset(
     {"type", "envelope", "entry", "tlog_proof", "device_key", "log_key", "consistency", "anchor"},
 )
-_DEVICE_KEY_BYTES = {Alg.ED25519: 32, Alg.ES256: 65}
 _ANCHOR_BYTES = {"contract": 20, "log_id": 32, "root": HASH_BYTES, "tx_hash": 32, "block_hash": 32}
 _ANCHOR_NUMBERS = ("chain_id", "size", "block_number")
 
@@ -166,10 +165,10 @@ def _parse_device_key(value: object) -> PublicKey:
         alg = Alg(name)
     except ValueError:
         raise ProofError(ProofFailure.VALUE, "the algorithm of a device key is Ed25519 or ES256") from None
-    data = _octets(members["key"], "key")
-    if len(data) != _DEVICE_KEY_BYTES[alg]:
-        raise ProofError(ProofFailure.VALUE, "a device key has 32 bytes for Ed25519, 65 for ES256")
-    return PublicKey(alg, data)
+    try:
+        return parse_public_key(alg, _octets(members["key"], "key"))
+    except KeyRefused as refused:
+        raise ProofError(ProofFailure.VALUE, f"the device key is none: {refused.reason}") from None
 
 
 def _parse_log_key(value: object) -> VerifierKey:

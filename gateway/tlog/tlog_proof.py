@@ -41,7 +41,7 @@ class TlogProof(NamedTuple):
     ``extra`` is opaque and authenticated by nothing; we write none.
     """
 
-    index: int
+    log_index: int
     hashes: tuple[bytes, ...]
     note: bytes
     checkpoint: Checkpoint
@@ -52,7 +52,7 @@ class TlogProof(NamedTuple):
         """The text of c2sp.org/tlog-proof@v1; ``decode`` reads it back."""
         extra = [] if self.extra is None else [f"extra {to_base64(self.extra)}"]
         hashes = map(to_base64, self.hashes)
-        return "\n".join([FORMAT, *extra, f"index {self.index}", *hashes, "", self.note.decode()])
+        return "\n".join([FORMAT, *extra, f"index {self.log_index}", *hashes, "", self.note.decode()])
 
 
 def prove(reader: TileReader, index: int, note: bytes) -> TlogProof:

@@ -187,7 +187,7 @@ def _anchor(proof: ProofFile, anchor: Anchor) -> tuple[Step, Step]:
 def _anchor_fault(proof: ProofFile, anchor: Anchor) -> str:
     """Return what speaks against the anchor by arithmetic alone, or nothing."""
     checkpoint, consistency = proof.tlog_proof.checkpoint, proof.consistency
-    if proof.tlog_proof.index >= anchor.size:
+    if proof.tlog_proof.log_index >= anchor.size:
         return "The entry is not below the anchored size: the anchor says nothing about it."
     if checkpoint.size == anchor.size:
         if consistency is not None:

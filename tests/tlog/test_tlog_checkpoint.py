@@ -196,6 +196,8 @@ WITNESS_DATA = base64.b64encode(b"\x04" + KEY.public_key).decode()
         f"{ORIGIN}+{KEY.key_id.hex()}+{KEY_DATA}\n",
         f"{ORIGIN}+{KEY.key_id.hex()}+{KEY_DATA[:-4]}",
         f"{ORIGIN}+{KEY.key_id.hex()}+{WITNESS_DATA}",
+        VerifierKey(ORIGIN, bytes(32)).text,
+        VerifierKey(ORIGIN, KEY.public_key + b"x").text,
         "\ud800+00000000+" + KEY_DATA,
     ],
 )

@@ -123,6 +123,7 @@ def test_a_score_that_is_no_number_is_not_written(score):
         {"label": "a cat"},
         {"verdict": Verdict.CLASSIFIED},
         {"verdict": Verdict.CLASSIFIED, "label": "x" * 257},
+        {"verdict": Verdict.CLASSIFIED, "label": "\ud800"},
     ],
     ids=str,
 )

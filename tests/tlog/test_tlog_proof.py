@@ -4,6 +4,7 @@ import base64
 import json
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import example, given
 from hypothesis import strategies as st
 from tlog_world import DEVICE_KEY, Log, proof_of
@@ -99,7 +100,10 @@ def test_the_members_are_those_of_the_format():
 
 
 def test_a_p256_key_is_carried_as_its_65_bytes():
-    made = PLAIN._replace(device_key=PublicKey(Alg.ES256, b"\x04" + bytes(64)))
+    point = ec.derive_private_key(7, ec.SECP256R1()).public_key().public_numbers()
+    made = PLAIN._replace(
+        device_key=PublicKey(Alg.ES256, b"\x04" + point.x.to_bytes(32, "big") + point.y.to_bytes(32, "big"))
+    )
     assert proof.parse(proof.dump(made)).device_key == made.device_key
 
 
@@ -115,6 +119,7 @@ def changed(path, value):
     return json.dumps(document).encode()
 
 
+OFF_CURVE = base64.b64encode(b"\x02" + bytes(31)).decode()
 REFUSED_FILES = {
     "too long": (b" " * (proof.PROOF_BYTES_MAX + 1), "proof-too-large"),
     "nothing": (b"", "proof-not-json"),
@@ -145,6 +150,11 @@ REFUSED_FILES = {
     "an unknown algorithm": (changed(["device_key", "alg"], "RS256"), "proof-value"),
     "an algorithm that is a list": (changed(["device_key", "alg"], []), "proof-value"),
     "a key of 31 bytes": (changed(["device_key", "key"], base64.b64encode(bytes(31)).decode()), "proof-value"),
+    "a key of small order": (changed(["device_key", "key"], base64.b64encode(bytes(32)).decode()), "proof-value"),
+    "a key off the curve": (
+        changed(["device_key", "key"], OFF_CURVE),
+        "proof-value",
+    ),
     "a key of the other algorithm": (changed(["device_key", "alg"], "ES256"), "proof-value"),
     "a log key that is none": (changed(["log_key"], "a+b+c"), "proof-value"),
     "consistency that is a text": (changed(["consistency"], "AAAA"), "proof-value"),

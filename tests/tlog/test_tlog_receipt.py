@@ -59,7 +59,7 @@ def test_the_signing_input_is_the_sig_structure(origin, facts):
 @given(ORIGINS, FACTS)
 def test_a_receipt_is_read_back_and_holds(origin, facts):
     read = receipt.parse(signed(facts, origin))
-    assert (read.digest, read.index, read.received_ms, read.reason, read.leaf_hash) == facts
+    assert (read.digest, read.log_index, read.received_ms, read.reason, read.leaf_hash) == facts
     assert read.origin == origin
     assert read.accepted is (facts[3] is None)
     assert receipt.verify_receipt(read, LOG_KEY, origin)
@@ -177,7 +177,7 @@ def test_a_header_that_breaks_the_format_is_refused(name):
             with pytest.raises(ReceiptError):
                 receipt.parse(data)
         else:
-            assert receipt.parse(data).index == 5
+            assert receipt.parse(data).log_index == 5
 
 
 def test_an_unprotected_header_is_refused():

@@ -147,7 +147,7 @@ def test_a_proof_of_other_hashes_is_named(change):
 
 @pytest.mark.parametrize("index", [0, 2, 4, 10, 11, 1 << 62])
 def test_another_index_is_named(index):
-    assert failed(PLAIN._replace(tlog_proof=PLAIN.tlog_proof._replace(index=index))) == [StepName.INCLUSION]
+    assert failed(PLAIN._replace(tlog_proof=PLAIN.tlog_proof._replace(log_index=index))) == [StepName.INCLUSION]
 
 
 def test_every_changed_byte_of_the_checkpoint_is_named():
