@@ -38,8 +38,8 @@ class ReceiptError(ValueError):
 class Receipt(NamedTuple):
     """A parsed receipt; nothing of it is to be believed before ``verify_receipt`` held.
 
-    ``digest`` is that of the device message, ``log_index`` and ``leaf_hash`` are None exactly when it was rejected, and
-    ``reason`` exactly when it was accepted.
+    ``digest`` is that of the device message, ``log_index`` and ``leaf_hash`` are None exactly when it was rejected,
+    and ``reason`` exactly when it was accepted.
     """
 
     origin: str

@@ -92,7 +92,7 @@ def verify_file(data: bytes, trust: Trust) -> Verification:
 
 def verify(proof: ProofFile, trust: Trust) -> Verification:
     """Verify a parsed proof file under the keys that the verifier trusts."""
-    envelope = envelopes.decode(proof.envelope, max_bytes=ENVELOPE_BYTES_MAX)
+    envelope = envelopes.decode(proof.envelope, None, max_bytes=ENVELOPE_BYTES_MAX)
     message = None if isinstance(envelope, Rejected) else envelope
     steps = (
         _envelope(envelope),

@@ -1,12 +1,12 @@
 """Receipts: deterministic bytes, strict reading, and a signature that binds every one of them."""
 
 import pytest
-from gateway.crypto.keys import PublicKey
 from hypothesis import example, given
 from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
 from gateway import cbor, receipt
+from gateway.crypto.keys import PublicKey
 from gateway.message import Alg, RejectReason
 from gateway.receipt import ReceiptError, ReceiptWriter
 

@@ -81,7 +81,7 @@ def described(data):
 
 def examples():
     """Return name → text, without the newline at the end."""
-    digest = envelopes.decode(ENVELOPE, max_bytes=65_536).digest
+    digest = envelopes.decode(ENVELOPE, None, max_bytes=65_536).digest
     leaves = Memory.leaves
     root = merkle.root_hash(leaves)
     body = checkpoint.checkpoint_body(ORIGIN, len(ENTRIES), root)

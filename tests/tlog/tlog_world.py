@@ -33,7 +33,7 @@ def envelope_of(seq=7, payload=b'{"temperature":21.5}', device=DEVICE, signing_k
 
 def entry_of(data, **changes):
     """The log entry of a device message."""
-    envelope = envelopes.decode(data, max_bytes=1 << 20)
+    envelope = envelopes.decode(data, None, max_bytes=1 << 20)
     score = Score(Verdict.NORMAL, b"\x3d" * 32, 0.25)
     entry = MessageEntry(NOW_MS, envelope.digest, envelope.device_id, envelope.session, envelope.seq, *score)
     return message_entry(entry._replace(**changes))
