@@ -1,0 +1,1 @@
+"""The configuration: parsed once into frozen data, every fault reported together."""

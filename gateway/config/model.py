@@ -5,6 +5,8 @@ These classes are the single source: the loader checks a TOML file against them,
 Secrets are never here: keys that end in ``_file`` name a file, or a systemd credential by ``credential:NAME``.
 """
 
+# ruff: noqa: RUF009 -- ``key`` is ``dataclasses.field`` with a name for each fact
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 
-def key(
+def key(  # noqa: PLR0913 -- one argument for each fact about a key
     doc: str,
     default: Any = ...,  # noqa: ANN401 -- a default has the type of its field
     *,

@@ -1,0 +1,120 @@
+"""What must hold between keys that are each sound alone."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterator, Mapping
+
+from gateway.config.fault import Fault
+from gateway.config.ids import RESERVED
+from gateway.config.lines import KeyPath
+from gateway.config.model import (
+    CoapConfig,
+    GatewayConfig,
+    IngestConfig,
+    JournalConfig,
+    MqttConfig,
+    ObserveConfig,
+)
+
+Found = Iterator[tuple[str, str, str]]
+
+
+def cross_faults(sound: Mapping[str, object], line_of: Callable[[KeyPath], int]) -> list[Fault]:
+    """Every breach among the tables that are sound in themselves.
+
+    Args:
+        sound: tables by dotted name, those without a fault of their own.
+        line_of: the line of a key path in the file, 0 when it is not there.
+    """
+    found: list[tuple[str, str, str]] = []
+    for name, table in sound.items():
+        if isinstance(table, GatewayConfig):
+            found += _gateway(table)
+        elif isinstance(table, MqttConfig):
+            found += _mqtt(table)
+        elif isinstance(table, CoapConfig):
+            found += _coap(table)
+        elif isinstance(table, JournalConfig):
+            found += _journal(table)
+        elif isinstance(table, IngestConfig):
+            found += _ingest(table)
+        elif isinstance(table, ObserveConfig) and table.device in RESERVED:
+            found.append((f"{name}.device", f"is {table.device}, which is reserved", "choose another id"))
+    return [Fault(line_of(_path(key)), key, problem, hint) for key, problem, hint in [*found, *_transports(sound)]]
+
+
+def _path(key: str) -> KeyPath:
+    parts = key.replace("[", ".[").split(".")
+    return tuple(int(part[1:-1]) if part.startswith("[") else part for part in parts)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` can only be this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _gateway(table: GatewayConfig) -> Found:
+    for name, value in (("id", table.id), ("fleet", table.fleet)):
+        if value in RESERVED:
+            yield f"gateway.{name}", f"is {value}, which is reserved", "choose another id"
+    if not table.log_key_file:
+        yield "gateway.log_key_file", "is empty", "securenet key create writes a key; name it here"
+
+
+def _mqtt(table: MqttConfig) -> Found:
+    if not table.host:
+        yield "mqtt.host", "is empty", "name the broker, or set mqtt.enabled = false"
+    if bool(table.cert_file) != bool(table.key_file):
+        alone, other = ("cert_file", "key_file") if table.cert_file else ("key_file", "cert_file")
+        yield f"mqtt.{alone}", f"stands without {other}", "a client certificate needs both"
+    if not table.tls:
+        for name in ("ca_file", "cert_file", "key_file"):
+            if getattr(table, name):
+                yield f"mqtt.{name}", "is set, but tls is false", "set mqtt.tls = true, or remove it"
+        if table.password_file and not is_loopback(table.host):
+            yield (
+                "mqtt.password_file",
+                "would send the password in clear text to another machine",
+                "set mqtt.tls = true, or use a broker on 127.0.0.1",
+            )
+    if table.password_file and not table.username:
+        yield "mqtt.password_file", "stands without username", "set mqtt.username"
+    if table.reconnect_min_s > table.reconnect_max_s:
+        yield "mqtt.reconnect_min_s", "is above reconnect_max_s", "the first wait is the shortest"
+    if not table.client_id.isprintable() or len(table.client_id.encode("utf-8", "replace")) > 65535:  # noqa: PLR2004 -- MQTT 5 §1.5.4
+        yield "mqtt.client_id", "cannot be a client id", "at most 65535 bytes of printable text"
+
+
+def _coap(table: CoapConfig) -> Found:
+    if not table.host:
+        yield "coap.host", "is empty", 'write "::" to listen on every address'
+    seen: set[str] = set()
+    for index, each in enumerate(table.observe):
+        if each.uri in seen:
+            yield f"coap.observe[{index}].uri", "is listed twice", "keep one of the entries"
+        seen.add(each.uri)
+    if table.observe and not table.enabled:
+        yield "coap.observe", "is set, but coap is not enabled", "set coap.enabled = true, or remove it"
+
+
+def _journal(table: JournalConfig) -> Found:
+    if table.quarantine_bytes * 2 > table.budget_bytes:
+        yield "journal.quarantine_bytes", "is more than half of budget_bytes", "evidence may not crowd out the log"
+
+
+def _ingest(table: IngestConfig) -> Found:
+    if table.batch_messages > table.queue_messages:
+        yield "ingest.batch_messages", "is above queue_messages", "a batch cannot be larger than the queue it is from"
+
+
+def _transports(sound: Mapping[str, object]) -> Found:
+    mqtt = sound.get("mqtt")
+    coap = sound.get("coap")
+    if isinstance(mqtt, MqttConfig) and isinstance(coap, CoapConfig) and not mqtt.enabled and not coap.enabled:
+        yield "mqtt.enabled", "is false, and so is coap.enabled", "a gateway needs one transport at least"
