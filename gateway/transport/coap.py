@@ -9,13 +9,14 @@ the house. ``coap_codes`` says its decision in CoAP. Beside that road: ``coap_bl
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import secrets
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import structlog
 from aiocoap.credentials import CredentialsMap  # type: ignore[import-untyped] # aiocoap ships no types
 
 from gateway.config.model import CoapConfig, LimitsConfig
@@ -46,6 +47,8 @@ from gateway.transport.coap_wire import (
 )
 from gateway.transport.port import Intake, LinkState, LinkStatus
 
+log = structlog.get_logger("coap")
+
 TICK_S = 0.1
 BIND_FIRST_WAIT_S = 0.5
 BIND_LONGEST_WAIT_S = 30.0
@@ -54,33 +57,35 @@ EDHOC_PATH = (b".well-known", b"edhoc")
 RESPONSE_CLASSES = range(2 << 5, 6 << 5)
 
 
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 class CoapTransport:
     """A CoAP server, and a client for the resources that it observes. Implements ``Transport``.
 
-    ``wall_ms`` gives milliseconds since 1970, ``monotonic_s`` monotonic seconds; ``oscore_file`` is the resolved
-    path of ``config.oscore_file``, None without OSCORE.
+    ``oscore`` is the content of ``config.oscore_file``, None without OSCORE. ``wall_ms`` gives milliseconds since
+    1970, ``monotonic_s`` monotonic seconds.
     """
 
     name = "coap"
 
-    def __init__(  # noqa: PLR0913 -- the composition root hands over everything by name
+    def __init__(
         self,
         config: CoapConfig,
         limits: LimitsConfig,
         *,
-        oscore_file: Path | None,
-        wall_ms: Callable[[], int],
-        monotonic_s: Callable[[], float],
-        log: logging.Logger,
+        oscore: bytes | None = None,
+        wall_ms: Callable[[], int] = _wall_ms,
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
-        self._oscore_file = oscore_file
+        self._oscore = oscore
         self._wall_ms = wall_ms
         self._monotonic_s = monotonic_s
-        self._log = log
         self._site = UploadSite(limits, config.reply_timeout_s, secrets.token_bytes(KEY_BYTES))
         self._layer = MessageLayer(self._send, first_mid=secrets.randbits(16), jitter=random.random)
-        self._library_log = LibraryLog(log, monotonic_s)
+        self._library_log = LibraryLog(monotonic_s)
         self._counters = dict.fromkeys(
             ("datagrams", "malformed_datagrams", "multicast_ignored", "bind_failures", *coap_observe.COUNTERS), 0
         )
@@ -91,12 +96,12 @@ class CoapTransport:
                 intake=lambda: self._site.intake,
                 wall_ms=wall_ms,
                 counters=self._counters,
-                log=log,
             )
             for entry in config.observe
         ]
         self._endpoint: CoapEndpoint | None = None
         self._closing = asyncio.Event()
+        self._awake = asyncio.Event()
         self._done = asyncio.Event()
         self._done.set()
         self._stopping = False
@@ -137,6 +142,7 @@ class CoapTransport:
             self._closing.set()
         self._leave_by_s = self._monotonic_s() + OWED_WAIT_S
         self._leaving = True
+        self._awake.set()
         await self._done.wait()
 
     def status(self) -> LinkStatus:
@@ -169,13 +175,13 @@ class CoapTransport:
     # Binding and serving.
 
     async def _bind_and_serve(self) -> None:
-        if self._oscore_file is None:
+        if self._oscore is None:
             await self._keep_bound(None)
             return
         from gateway.transport import coap_oscore  # noqa: PLC0415 -- only who uses OSCORE pays for it
 
         try:
-            credentials = coap_oscore.load_credentials(self._oscore_file)
+            credentials = coap_oscore.load_credentials(self._oscore, self._oscore_folder)
         except coap_oscore.OscoreError as error:
             self._set_status(LinkState.DOWN, str(error))
             raise
@@ -197,7 +203,7 @@ class CoapTransport:
                 continue
             try:
                 self._set_status(LinkState.UP, f"serving {self._where}")
-                self._log.info("CoAP is serving %s", self._where)
+                log.info("coap.up", where=self._where)
                 await self._serve(self._endpoint)
             finally:
                 await self._endpoint.close()
@@ -227,13 +233,19 @@ class CoapTransport:
                 task.cancel()
 
     async def _keep_time(self) -> None:
+        """Tick while anything is under way, and sleep while nothing is."""
         while True:
-            await asyncio.sleep(TICK_S)
-            now_s = self._monotonic_s()
-            self._layer.tick(now_s)
-            self._site.pending.tick(now_s)
-            if self._leaving:
-                self._leave_when_settled(now_s)
+            await self._awake.wait()
+            self._awake.clear()
+            is_busy = True
+            while is_busy:
+                await asyncio.sleep(TICK_S)
+                now_s = self._monotonic_s()
+                self._layer.tick(now_s)
+                self._site.pending.tick(now_s)
+                if self._leaving:
+                    self._leave_when_settled(now_s)
+                is_busy = self._site.pending.open > 0 or not self._layer.is_idle
 
     def _leave_when_settled(self, now_s: float) -> None:
         """Everything that was handed over is answered first; then acknowledgements are waited for, but not long."""
@@ -246,7 +258,7 @@ class CoapTransport:
         self._counters["bind_failures"] += 1
         detail = f"cannot bind {self._where}: {error.strerror or type(error).__name__}"
         if self._status.detail != detail:  # once when it goes down; "serving" is the line when it is back
-            self._log.error("CoAP %s; trying again", detail)
+            log.error("coap.down", detail=detail)
             self._set_status(LinkState.DOWN, detail)
 
     async def _closed_within(self, seconds: float) -> None:
@@ -258,6 +270,12 @@ class CoapTransport:
 
     def _set_status(self, state: LinkState, detail: str) -> None:
         self._status = LinkStatus(state, self._monotonic_s(), detail)
+
+    @property
+    def _oscore_folder(self) -> Path | None:
+        """Where relative paths in the credentials file start; a systemd credential has no place of its own."""
+        name = self._config.oscore_file
+        return None if name.startswith("credential:") else Path(name).absolute().parent
 
     @property
     def _where(self) -> str:
@@ -292,20 +310,21 @@ class CoapTransport:
 
     @property
     def _has_library_work(self) -> bool:
-        return bool(self._observations) or self._oscore_file is not None
+        return bool(self._observations) or self._oscore is not None
 
     def _request(self, request: Datagram, origin: Origin) -> bool:
         if request.mtype not in (CON, NON):
             return True
         ask = read_options(request.code, request.options)
         if ask.protected or ask.path == EDHOC_PATH:
-            if self._oscore_file is not None:
+            if self._oscore is not None:
                 return False
             ask = ask._replace(bad_option=ask.bad_option or ask.protected, protected=False)
         exchange = self._layer.begin(origin, request, self._monotonic_s())
         if exchange is None or (ask.bad_option and not exchange.confirmable):  # RFC 7252 §5.4.1
             return True
         exchange.no_response = ask.no_response
+        self._awake.set()
         self._site.handle(ask, request.payload, origin, self._times(), partial(self._answer, exchange))
         return True
 

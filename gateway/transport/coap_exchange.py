@@ -7,7 +7,8 @@ otherwise an empty acknowledgement goes first and the answer follows as a confir
 What is remembered is bounded in number, bytes and time, oldest first out. Forgetting is harmless here: a message
 that comes in again after that is a ``duplicate`` with its first receipt, byte for byte (FORMATS.md §3).
 
-The caller feeds ``begin`` and ``settle``, calls ``answer`` once for each exchange, and ``tick`` a few times a second.
+The caller feeds ``begin`` and ``settle``, calls ``answer`` once for each exchange, and ``tick`` a few times a second
+until ``is_idle``.
 """
 
 from __future__ import annotations
@@ -104,6 +105,11 @@ class MessageLayer:
     def owed(self) -> int:
         """Separate answers that nobody has acknowledged yet."""
         return len(self._separate)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing will be due without another ``begin`` or ``answer``."""
+        return not self._unacknowledged and not self._separate
 
     def begin(self, origin: Origin, request: Datagram, now_s: float) -> Exchange | None:
         """Open the exchange of ``request``; None when it is a repetition, which has been dealt with."""

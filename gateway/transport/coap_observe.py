@@ -8,19 +8,21 @@ only counted, and a notification that it pushes back is tried again a few times;
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
 import aiocoap  # type: ignore[import-untyped] # aiocoap ships no types
 import aiocoap.error  # type: ignore[import-untyped] # likewise
+import structlog
 
 from gateway.config.model import ObserveConfig
 from gateway.message import Encoding, Outcome, Pushback, RawMessage
 from gateway.transport.coap_resource import ENCODING_OF_FORMAT
 from gateway.transport.coap_socket import peer_of
 from gateway.transport.port import Intake
+
+log = structlog.get_logger("coap")
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 300.0
@@ -57,7 +59,6 @@ class Observation:
         intake: Callable[[], Intake | None],
         wall_ms: Callable[[], int],
         counters: dict[str, int],
-        log: logging.Logger,
         first_wait_s: float = FIRST_WAIT_S,
     ) -> None:
         self._entry = entry
@@ -65,7 +66,6 @@ class Observation:
         self._intake = intake
         self._wall_ms = wall_ms
         self._counters = counters
-        self._log = log
         self._first_wait_s = first_wait_s
         self._retry: asyncio.TimerHandle | None = None
         self.is_registered = False
@@ -94,7 +94,7 @@ class Observation:
     def _lost(self, reason: str) -> None:
         if self.is_registered:
             self._counters["observe_lost"] += 1
-            self._log.warning("observation of device %s lost: %s", self._entry.device, reason)
+            log.warning("coap.observation_lost", device=self._entry.device, reason=reason)
         self.is_registered = False
 
     async def _notifications(self, context: Any) -> AsyncGenerator[Any, None]:  # noqa: ANN401 -- aiocoap is untyped
@@ -106,7 +106,7 @@ class Observation:
             if message.opt.observe is not None and not self.is_registered:
                 self.is_registered = True
                 self._counters["observe_registered"] += 1
-                self._log.info("observing device %s", self._entry.device)
+                log.info("coap.observing", device=self._entry.device)
             listening = aiter(request.observation)
             while True:
                 yield message

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import aiocoap  # type: ignore[import-untyped] # aiocoap ships no types
+import cbor2
 from aiocoap import defaults
 from aiocoap.credentials import CredentialsLoadError, CredentialsMap  # type: ignore[import-untyped] # likewise
 from aiocoap.numbers.optionnumbers import OptionNumber  # type: ignore[import-untyped] # likewise
@@ -27,6 +28,7 @@ from gateway.transport.coap_wire import read_options, response_options
 
 MOST_EDHOC_CONTEXTS = 40  # aiocoap has 48 connection ids to give away, some of which the file may use
 LARGEST_FILE_BYTES = 1 << 20
+PATHS = frozenset({"basedir", "private-key-file", "private_key_file"})
 
 
 class OscoreError(RuntimeError):
@@ -55,8 +57,10 @@ class _Credentials(CredentialsMap):  # type: ignore[misc] # untyped base
         self.clear()
 
 
-def load_credentials(path: Path) -> _Credentials:
-    """Load the contexts of ``path``. Takes each context's lock and reads its files.
+def load_credentials(content: bytes, folder: Path | None) -> _Credentials:
+    """Load the contexts that the credentials file ``content`` names. Takes each context's lock and reads its files.
+
+    ``folder`` is where relative directories start; None where the file has no place (a systemd credential).
 
     Raises:
         OscoreError: The extra is not installed, or the file or one of its contexts does not hold.
@@ -69,8 +73,7 @@ def load_credentials(path: Path) -> _Credentials:
         )
     import filelock  # noqa: PLC0415 -- comes with the extra
 
-    tree = _read(path)
-    made = {name: _beside(path.parent, item) for name, item in tree.items()}
+    made = {name: _absolute(folder, item) for name, item in _parse(content).items()}
     for item in made.values():
         _require_context(item)
     credentials = _Credentials()
@@ -78,26 +81,51 @@ def load_credentials(path: Path) -> _Credentials:
         credentials.load_from_dict(made)
     except (CredentialsLoadError, ValueError, OSError, filelock.Timeout) as error:
         credentials.close()
-        raise OscoreError(f"an OSCORE context of {path} does not hold: {error}") from error
+        raise OscoreError(f"a credential of coap.oscore_file does not hold: {error}") from error
     return credentials
 
 
-def _read(path: Path) -> dict[str, object]:
-    """The file as a dictionary: JSON, or CBOR or its diagnostic notation, which EDHOC's integer keys need."""
-    from aiocoap.edhoc import load_cbor_or_edn  # type: ignore[import-untyped] # noqa: PLC0415 -- needs the extra
-
-    try:
-        if path.stat().st_size > LARGEST_FILE_BYTES:
-            raise OscoreError(f"{path} is larger than {LARGEST_FILE_BYTES} bytes: no credentials file")
+def _parse(content: bytes) -> dict[str, object]:
+    """The file as a dictionary: JSON, CBOR, or CBOR's diagnostic notation; EDHOC's integer keys need one of these."""
+    if len(content) > LARGEST_FILE_BYTES:
+        raise OscoreError(f"coap.oscore_file is larger than {LARGEST_FILE_BYTES} bytes: no credentials file")
+    tree: object = None
+    for read in (json.loads, cbor2.loads, _read_notation):
         try:
-            tree: object = json.loads(path.read_bytes())
-        except ValueError:
-            tree = load_cbor_or_edn(path)
-    except (OSError, ValueError) as error:
-        raise OscoreError(f"cannot read the OSCORE credentials {path}: {error}") from error
+            tree = read(content)
+            break
+        except (ValueError, cbor2.CBORDecodeError):  # the bytes are not in this notation
+            continue
     if not isinstance(tree, dict) or not all(isinstance(name, str) for name in tree):
-        raise OscoreError(f"{path} must be an object of name to credential")
+        raise OscoreError("coap.oscore_file must be an object of name to credential, in JSON, CBOR or EDN")
     return tree
+
+
+def _read_notation(content: bytes) -> object:
+    import cbor_diag  # noqa: PLC0415 -- comes with the extra
+
+    return cbor2.loads(cbor_diag.diag2cbor(content.decode()))
+
+
+def _absolute(folder: Path | None, item: object) -> object:
+    """``item`` with its relative paths made absolute."""
+    if not isinstance(item, dict):
+        return item
+    made: dict[object, object] = {}
+    for kind, fields in item.items():
+        made[kind] = fields
+        if isinstance(fields, dict):
+            made[kind] = {name: _place(folder, value) if name in PATHS else value for name, value in fields.items()}
+    return made
+
+
+def _place(folder: Path | None, value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    path = Path(value)
+    if not path.is_absolute() and folder is None:
+        raise OscoreError(f"coap.oscore_file comes as a credential, so {value} in it must be an absolute path")
+    return str(path if folder is None else folder / path)
 
 
 def _require_context(item: object) -> None:
@@ -118,21 +146,6 @@ def _require_context(item: object) -> None:
     lacking = {"sender-id", "recipient-id", "secret"} - have
     if lacking:
         raise OscoreError(f"the OSCORE context {folder} does not hold: no {', '.join(sorted(lacking))}")
-
-
-def _beside(folder: Path, item: object) -> object:
-    """``item`` with its relative paths made absolute."""
-    if not isinstance(item, dict):
-        return item
-    made: dict[str, object] = {}
-    for kind, fields in item.items():
-        made[kind] = fields
-        if isinstance(fields, dict):
-            made[kind] = {
-                name: str(folder / value) if name in {"basedir", "private-key-file"} else value
-                for name, value in fields.items()
-            }
-    return made
 
 
 class ProtectedSite:

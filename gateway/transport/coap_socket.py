@@ -18,9 +18,12 @@ from collections.abc import Callable
 from typing import Any
 
 import aiocoap  # type: ignore[import-untyped] # aiocoap ships no types
+import structlog
 from aiocoap.messagemanager import MessageManager  # type: ignore[import-untyped] # likewise
 from aiocoap.tokenmanager import TokenManager  # type: ignore[import-untyped] # likewise
 from aiocoap.transports.udp6 import MessageInterfaceUDP6  # type: ignore[import-untyped] # likewise
+
+log = structlog.get_logger("coap")
 
 LIBRARY_LOGGER = "coap-server"
 LIBRARY_LOGGERS = (LIBRARY_LOGGER, "coap", "aiocoap")
@@ -41,9 +44,8 @@ class LibraryLog(logging.Handler):
     At most one line a minute, however much a peer sends.
     """
 
-    def __init__(self, log: logging.Logger, monotonic_s: Callable[[], float]) -> None:
+    def __init__(self, monotonic_s: Callable[[], float]) -> None:
         super().__init__(logging.WARNING)
-        self._log = log
         self._monotonic_s = monotonic_s
         self._next_s = 0.0
         self._since = 0
@@ -57,9 +59,7 @@ class LibraryLog(logging.Handler):
         if now_s < self._next_s:
             return
         self._next_s = now_s + REPORT_INTERVAL_S
-        self._log.warning(
-            "the CoAP library complained %d times, last at %s:%d", self._since, record.module, record.lineno
-        )
+        log.warning("coap.library_complained", times=self._since, last_at=f"{record.module}:{record.lineno}")
         self._since = 0
 
     def attach(self) -> None:
@@ -197,8 +197,8 @@ async def open_endpoint(
             context.client_credentials = credentials
         tokens = TokenManager(context)
         messages = _BoundedMessageManager(tokens)
-        log = logging.getLogger(LIBRARY_LOGGER)
-        interface = await _Interface._create_transport_endpoint(sock, messages, log, loop)  # noqa: SLF001 -- see above
+        logger = logging.getLogger(LIBRARY_LOGGER)
+        interface = await _Interface._create_transport_endpoint(sock, messages, logger, loop)  # noqa: SLF001 -- see above
     except BaseException:
         sock.close()
         raise

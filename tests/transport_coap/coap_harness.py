@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import time
 from dataclasses import replace
@@ -47,12 +46,11 @@ class Gateway:
         self.intake = intake or FakeIntake()
         self.offset_s = 0.0
         self.transport = CoapTransport(
-            replace(CoapConfig(host="::1", port=0), **config),
+            replace(CoapConfig(host="::1", port=0, oscore_file=str(oscore_file or "")), **config),
             limits or LimitsConfig(),
-            oscore_file=oscore_file,
+            oscore=oscore_file.read_bytes() if oscore_file else None,
             wall_ms=lambda: 1_700_000_000_000,
             monotonic_s=lambda: time.monotonic() + self.offset_s,
-            log=logging.getLogger("test.coap"),
         )
         self.task: asyncio.Task[None] | None = None
 
