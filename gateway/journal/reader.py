@@ -164,7 +164,7 @@ class Reader:
         """Return a full tile (8,192 bytes), None when it is not stored."""
         rows = self._ask("SELECT data FROM tiles WHERE key = ?", (tile_key(level, index),))
         if rows:
-            return rows[0][0]
+            return bytes(rows[0][0])
         if level:
             return None
         start = index * TILE_HASHES
