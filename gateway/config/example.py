@@ -1,4 +1,4 @@
-"""The configuration written out: the commented example, and the effective values as TOML. Printed from ``model.py``."""
+"""The configuration written out from ``model.py``: the commented example, and the effective values as TOML."""
 
 from __future__ import annotations
 

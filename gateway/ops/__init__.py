@@ -1,0 +1,1 @@
+"""What keeps the gateway running and in view: logging, secrets, the control socket, exit codes, supervision."""

@@ -39,12 +39,12 @@ class ReloadResult(NamedTuple):
     """What a reload came to: the snapshot now in force, and why the new file was refused (None: it was taken)."""
 
     snapshot: RegistrySnapshot
-    refused: RegistryError | None
+    error: RegistryError | None
 
     @property
     def ok(self) -> bool:
         """Whether the new file is in force."""
-        return self.refused is None
+        return self.error is None
 
 
 class FileRegistry:

@@ -5,8 +5,8 @@ libsodium decompress both and test that both are on the curve, 7 µs a key; the 
 ``y`` is below p, and the eight points of small order have five canonical ``y`` between them. An uncompressed P-256
 point is on the curve when it satisfies the equation, 1 µs; the group has no cofactor.
 
-These functions answer yes or no, and the tests hold them to the answers of ``crypto.keys.parse_public_key``; who wants
-the reason asks there.
+These functions answer yes or no, and the tests hold them to the answers of ``crypto.keys.parse_public_key``; who
+wants the reason asks there.
 """
 
 from __future__ import annotations
