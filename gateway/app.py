@@ -13,7 +13,6 @@ import contextlib
 import signal
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import structlog
@@ -41,7 +40,7 @@ from gateway.tlog.checkpoint import note
 from gateway.tlog.tiles import TileWriter
 from gateway.transport.coap import CoapTransport
 from gateway.transport.mqtt import MqttTransport
-from gateway.transport.port import LinkState, Transport
+from gateway.transport.port import Transport
 
 log = structlog.get_logger("gateway")
 

@@ -1,7 +1,7 @@
 """Algorithm 1 as two numbered chains around the signature arithmetic.
 
-``ADMISSION`` runs on the envelope alone; what passes goes to the signature workers in a batch. ``DECISION`` runs in the
-order of arrival once the signatures are known, because it reads and feeds the replay window. In both, the first
+``ADMISSION`` runs on the envelope alone; what passes goes to the signature workers in a batch. ``DECISION`` runs in
+the order of arrival once the signatures are known, because it reads and feeds the replay window. In both, the first
 failure ends it. Step 1 is not in here: it is about the gateway, is asked once a batch (``miner.verify_miner``), and
 its failure holds messages back instead of refusing them.
 """
@@ -125,6 +125,9 @@ ADMISSION = Chain(
     )
 )
 """Before the signature: cheap questions first, and the processor's budget per peer taken last."""
+
+ROUTING = Chain(tuple(step for step in ADMISSION.steps if step.number == 0))
+"""Step 0 alone: what a sender is told even while step 1 holds everything else back."""
 
 DECISION = Chain(
     (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.message import Alg, RejectReason, Rejected
+from gateway.message import Alg, Rejected, RejectReason
 from gateway.registry.port import Device, Status
 
 _NOT_ACTIVE = {

@@ -1,7 +1,7 @@
 """Step 5, ISDUP(T): the replay window, and what a message that is not fresh has to be called.
 
-A message's identity is (device, session, sequence). Per device the window remembers the newest eight sessions by first
-acceptance, and per session a bitmap of the highest number and the 1,024 below it. It is fed by accepted messages
+A message's identity is (device, session, sequence). Per device the window remembers the newest eight sessions by
+first acceptance, and per session a bitmap of the highest number and the 1,024 below it. It is fed by accepted messages
 only. What it cannot tell apart (the same message again, or a number signed twice) the journal's digest decides.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from enum import Enum
 
-from gateway.message import RejectReason, Rejected
+from gateway.message import Rejected, RejectReason
 
 WINDOW = 1024
 SESSIONS = 8

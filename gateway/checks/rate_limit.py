@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 
-from gateway.message import RejectReason, Rejected
+from gateway.message import Rejected, RejectReason
 
 
 class TokenBuckets:
@@ -28,7 +28,8 @@ class TokenBuckets:
         if rate_per_s <= 0 or burst < 1 or capacity < 1:
             raise ValueError("rate, burst and capacity must be positive")
         self._interval = 1.0 / rate_per_s
-        self._tolerance = (burst - 1) / rate_per_s
+        # Sums of intervals are rounded: a thousandth of a token is forgiven, or the burst would be one short.
+        self._tolerance = (burst - 1 + 1e-3) / rate_per_s
         self._capacity = capacity
         self._full_at: dict[str, float] = {}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.message import RejectReason, Rejected
+from gateway.message import Rejected, RejectReason
 
 _BAD = Rejected(RejectReason.BAD_SIGNATURE, "the signature does not hold under the registered key")
 

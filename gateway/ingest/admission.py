@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 
 from gateway import envelope
-from gateway.checks.chain import ADMISSION, Bench, Candidate
+from gateway.checks.chain import ADMISSION, ROUTING, Bench, Candidate
 from gateway.checks.rate_limit import TokenBuckets
 from gateway.config.model import Config
 from gateway.crypto.frames import Claim
 from gateway.ingest.ticket import Ticket
-from gateway.message import RawMessage, RejectReason, Rejected
+from gateway.message import RawMessage, Rejected, RejectReason
 from gateway.registry.port import RegistrySnapshot
 
 
@@ -52,25 +52,37 @@ class Admission:
         claims = [
             Claim(candidate.device.key, candidate.envelope.signing_input, candidate.envelope.signature)
             for ticket in tickets
-            if ticket.rejected is None and (candidate := ticket.candidate) is not None and candidate.device is not None
+            if ticket.rejected is None
+            and (candidate := ticket.candidate) is not None
+            and candidate.device is not None
         ]
         return tickets, claims
 
-    def malformed(self, raw: RawMessage) -> Rejected | None:
-        """Step 0 alone, for a sender that has to be told while the gateway pushes back."""
-        decoded = envelope.decode(raw.payload, raw.declared, max_bytes=self._max_bytes)
-        return decoded if isinstance(decoded, Rejected) else None
+    def route(self, raw: RawMessage) -> Ticket:
+        """Step 0 alone; a ticket that is not rejected has passed it and nothing else."""
+        ticket = self._decoded(raw)
+        if ticket.candidate is not None:
+            ticket.rejected = ROUTING.first_failure(ticket.candidate, self._bench)
+        return ticket
 
     def _ticket(self, raw: RawMessage, snapshot: RegistrySnapshot) -> Ticket:
+        ticket = self._decoded(raw)
+        candidate = ticket.candidate
+        if candidate is None:
+            return ticket
+        candidate.device = snapshot.device(candidate.envelope.device_id)
+        ticket.rejected = ADMISSION.first_failure(candidate, self._bench)
+        if ticket.rejected is not None and ticket.rejected.reason is RejectReason.RATE_LIMITED:
+            ticket.retry_after_s = self.retry_after_s(candidate)
+        return ticket
+
+    def _decoded(self, raw: RawMessage) -> Ticket:
         ticket = Ticket(raw)
         decoded = envelope.decode(raw.payload, raw.declared, max_bytes=self._max_bytes)
         if isinstance(decoded, Rejected):
             ticket.rejected = decoded
-            return ticket
-        ticket.candidate = candidate = Candidate(raw, decoded, snapshot.device(decoded.device_id))
-        ticket.rejected = ADMISSION.first_failure(candidate, self._bench)
-        if ticket.rejected is not None and ticket.rejected.reason is RejectReason.RATE_LIMITED:
-            ticket.retry_after_s = self.retry_after_s(candidate)
+        else:
+            ticket.candidate = Candidate(raw, decoded)
         return ticket
 
     def retry_after_s(self, candidate: Candidate) -> int:

@@ -10,10 +10,9 @@ from gateway.config.model import LogConfig
 from gateway.ingest.counters import Refusals
 from gateway.ingest.draft import Draft
 from gateway.ingest.ledger import Ledger
-from gateway.journal import CheckpointRow
 from gateway.message import RejectReason
 from gateway.tlog.checkpoint import checkpoint_body
-from gateway.tlog.entry import rejections_entry
+from gateway.tlog.entry import RejectionsEntry, encode_entry
 
 
 class Duty(Enum):
@@ -70,8 +69,8 @@ class Clerk:
             return None
         self._refusals = Refusals(now_ms)
         draft = Draft()
-        entry = rejections_entry(now_ms, refusals.from_ms, now_ms, dict(refusals.reasons), refusals.most_refused())
-        self._ledger.append_entry(draft, entry)
+        entry = RejectionsEntry(now_ms, refusals.from_ms, now_ms, refusals.reasons, refusals.most_refused())
+        self._ledger.append_entry(draft, encode_entry(entry))
         self._has_grown.set()
         return draft
 

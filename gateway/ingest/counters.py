@@ -9,6 +9,7 @@ from gateway.message import RejectReason
 
 _BOUNDS_MS = (1, 2, 5, 10, 20, 30, 50, 80, 120, 200, 500, 1000, 2000, 5000, 10000, 30000)
 _HEAVY_DEVICES = 1024
+_CLONED_DEVICES = 64
 _MOST_REFUSED = 10
 
 
@@ -47,14 +48,22 @@ class Refusals:
         self.from_ms = from_ms
         self.reasons: Counter[str] = Counter()
         self._devices: Counter[str] = Counter()
+        self._cloned: set[str] = set()
 
     def add(self, reason: RejectReason, device_id: str | None) -> bool:
-        """Count a refusal; True when it is the first of its reason since the last summary."""
+        """Count a refusal; True when the technician should read of it before the next summary does.
+
+        That is the first one of each reason, and the first ``sequence-reused`` of each device, for 64 devices.
+        """
         self.reasons[reason] += 1
         if device_id is not None:
             self._devices[device_id] += 1
             if len(self._devices) > _HEAVY_DEVICES:
                 self._devices = Counter(dict(self._devices.most_common(_HEAVY_DEVICES // 2)))
+        if reason is RejectReason.SEQUENCE_REUSED and device_id is not None and len(self._cloned) < _CLONED_DEVICES:
+            known = len(self._cloned)
+            self._cloned.add(device_id)
+            return len(self._cloned) > known
         return self.reasons[reason] == 1
 
     def most_refused(self) -> list[tuple[str, int]]:

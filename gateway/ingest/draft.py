@@ -10,7 +10,6 @@ from gateway.journal import CheckpointRow, EntryRow, Group, MessageRow, Quaranti
 from gateway.message import RejectReason
 from gateway.receipt import ReceiptWriter
 
-
 NoteWriter = Callable[[bytes, bytes], str]
 
 
@@ -95,6 +94,4 @@ def _quarantined(ticket: Ticket) -> QuarantineRow:
     if rejected.reason is RejectReason.SEQUENCE_REUSED and ticket.record is not None:
         detail = f"{detail} The first message is log entry {ticket.record.index}."
     device_id = None if candidate is None else candidate.envelope.device_id
-    return QuarantineRow(
-        raw.received_ms, rejected.reason, raw.transport, raw.peer, device_id, detail, raw.payload
-    )
+    return QuarantineRow(raw.received_ms, rejected.reason, raw.transport, raw.peer, device_id, detail, raw.payload)

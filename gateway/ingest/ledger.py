@@ -21,7 +21,6 @@ from gateway.tlog.entry import MessageEntry, message_entry, parse_entry
 from gateway.tlog.merkle import leaf_hash
 from gateway.tlog.tiles import TileWriter
 
-
 _WITHOUT_RECEIPT = frozenset({RejectReason.DUPLICATE, RejectReason.RATE_LIMITED})
 """A duplicate is answered with its first receipt; a flood is not worth a signature a message."""
 
@@ -104,7 +103,14 @@ class Ledger:
             raise RuntimeError("only a decided message is appended")
         envelope = candidate.envelope
         entry = message_entry(
-            candidate.raw.received_ms, envelope.digest, envelope.device_id, envelope.session, envelope.seq, score
+            MessageEntry(
+                candidate.raw.received_ms,
+                envelope.digest,
+                envelope.device_id,
+                envelope.session,
+                envelope.seq,
+                *score,
+            )
         )
         record.index, hashed = self.append_entry(draft, entry)
         payload = receipt_payload(envelope.digest, record.index, candidate.raw.received_ms, None, hashed)
@@ -126,7 +132,9 @@ class Ledger:
             rejected, candidate = ticket.rejected, ticket.candidate
             if rejected is None or candidate is None or not candidate.held or rejected.reason in _WITHOUT_RECEIPT:
                 continue
-            payload = receipt_payload(candidate.envelope.digest, None, candidate.raw.received_ms, rejected.reason, None)
+            payload = receipt_payload(
+                candidate.envelope.digest, None, candidate.raw.received_ms, rejected.reason, None
+            )
             draft.sign(ticket, payload, self._receipts.signing_input(payload))
 
     def committed(self, draft: Draft) -> None:

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 import structlog
 
 from gateway.config.model import Config
+from gateway.crypto.frames import Claim
 from gateway.crypto.pool import CryptoPool
 from gateway.detection.port import Scorer
 from gateway.ingest.admission import Admission
@@ -24,7 +25,7 @@ from gateway.ingest.intake import IntakeQueue
 from gateway.ingest.ledger import Ledger, verified
 from gateway.ingest.ticket import Identity, Ticket
 from gateway.journal import Group, JournalFault, JournalFull, Known
-from gateway.message import Pushback, PushbackReason, Refused, RejectReason
+from gateway.message import Pushback, PushbackReason, Rejected, RejectReason
 from gateway.receipt import ReceiptWriter
 from gateway.registry.port import Registry
 
@@ -66,7 +67,6 @@ class _Batch:
     held: asyncio.Task[list[bool]]
     asked: list[str]
     states: asyncio.Task[Mapping[str, bytes]]
-    end: bool = False
 
 
 class Ingest:
@@ -131,7 +131,7 @@ class Ingest:
         while True:
             reason = self.pushback()
             if reason is not None:
-                self._push_back(reason)
+                await self._push_back(tasks, reason)
                 if self._intake.closed:
                     return
                 await self._intake.wait()
@@ -145,26 +145,36 @@ class Ingest:
             if depth < limit and linger_s and not self._intake.closed:
                 await asyncio.sleep(linger_s)
             raws = self._intake.take(limit)
-            for raw in raws:
-                self.counters.received[raw.transport] += 1
             tickets, claims = self._admission.admit(raws, self._registry.snapshot, self._clock.monotonic_s())
-            passed = [ticket.candidate for ticket in tickets if ticket.rejected is None and ticket.candidate]
-            asked = self._ledger.windows.absent(candidate.envelope.device_id for candidate in passed)
-            await self._decide_queue.put(
-                _Batch(
-                    tickets,
-                    tasks.create_task(self._crypto.verify(claims)),
-                    asked,
-                    tasks.create_task(self._replay_states(asked)),
-                )
-            )
+            await self._submit(tasks, tickets, claims)
 
-    def _push_back(self, reason: PushbackReason) -> None:
-        """Tell those who wait for an answer to come again; what can wait, waits."""
+    async def _submit(self, tasks: asyncio.TaskGroup, tickets: list[Ticket], claims: list[Claim]) -> None:
+        """Send admitted tickets on; signatures and replay states are fetched while the batch waits its turn."""
+        for ticket in tickets:
+            self.counters.received[ticket.raw.transport] += 1
+        passed = [ticket.candidate for ticket in tickets if ticket.rejected is None and ticket.candidate]
+        asked = self._ledger.windows.absent(candidate.envelope.device_id for candidate in passed)
+        held = tasks.create_task(self._crypto.verify(claims))
+        states = tasks.create_task(self._replay_states(asked))
+        await self._decide_queue.put(_Batch(tickets, held, asked, states))
+
+    async def _push_back(self, tasks: asyncio.TaskGroup, reason: PushbackReason) -> None:
+        """Tell those who want an answer now to come again; what can wait, waits.
+
+        What fails step 0 is refused even now, unless it is the journal that cannot take the refusal.
+        """
+        tickets = []
         for raw in self._intake.take(self._intake.depth(patient=False), patient=False):
+            if reason is not PushbackReason.PUSHBACK:
+                ticket = self._admission.route(raw)
+                if ticket.rejected is not None:
+                    tickets.append(ticket)
+                    continue
             self.counters.received[raw.transport] += 1
             self.counters.pushed_back += 1
             raw.reply(Pushback(reason, _RETRY_AFTER_S))
+        if tickets:
+            await self._submit(tasks, tickets, [])
 
     async def _replay_states(self, asked: list[str]) -> Mapping[str, bytes]:
         return await self._store.replay_states(asked) if asked else {}
@@ -209,21 +219,20 @@ class Ingest:
             if reason is RejectReason.RATE_LIMITED and ticket.retry_after_s is None and candidate is not None:
                 ticket.retry_after_s = self._admission.retry_after_s(candidate)
             if self._clerk.refused(reason, device_id):
-                log.info(
-                    "message.rejected",
-                    reason=reason,
-                    device=device_id,
-                    transport=ticket.raw.transport,
-                    peer=ticket.raw.peer,
-                    detail=ticket.rejected.detail,
-                )
-            if reason is RejectReason.SEQUENCE_REUSED and candidate is not None:
-                log.warning(
-                    "device.sequence_reused",
-                    device=device_id,
-                    session=candidate.envelope.session.hex(),
-                    seq=candidate.envelope.seq,
-                )
+                self._tell(ticket, ticket.rejected)
+
+    @staticmethod
+    def _tell(ticket: Ticket, rejected: Rejected) -> None:
+        """Write a refusal to the log; the clerk picks the few that are told."""
+        raw, candidate = ticket.raw, ticket.candidate
+        facts: dict[str, object] = {"reason": rejected.reason, "transport": raw.transport, "peer": raw.peer}
+        if candidate is not None:
+            envelope = candidate.envelope
+            facts |= {"device": envelope.device_id, "session": envelope.session.hex(), "seq": envelope.seq}
+        if rejected.reason is RejectReason.SEQUENCE_REUSED:
+            log.warning("device.sequence_reused", detail=rejected.detail, **facts)
+        else:
+            log.info("message.rejected", detail=rejected.detail, **facts)
 
     async def _commit_stage(self) -> None:
         """One group after the other to the disk; the answers of a group leave behind it."""

@@ -9,8 +9,8 @@ from gateway.message import Accepted, Duplicate, Outcome, RawMessage, Refused, R
 class Record:
     """The first acceptance of an identity: what duplicates of it are answered with.
 
-    ``index`` is set when the entry is appended and ``receipt`` when the group is signed; nobody reads them before that
-    group is committed.
+    ``index`` is set when the entry is appended and ``receipt`` when the group is signed; nobody reads them before
+    that group is committed.
     """
 
     __slots__ = ("digest", "index", "receipt")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from gateway.checks.duplicate import ReplayWindow
 
 _SETTLED_GROUPS = 16
-"""A window untouched for this many groups is committed and on no batch's mind: more groups than are ever in flight."""
+"""A window untouched for this many groups is committed and in no batch: more groups than are ever in flight."""
 
 
 class WindowCache:

@@ -39,7 +39,8 @@ def test_a_number_that_was_accepted_is_seen():
 
 
 @pytest.mark.parametrize(
-    ("below", "standing"), [(WINDOW - 1, Standing.FRESH), (WINDOW, Standing.FRESH), (WINDOW + 1, Standing.OUT_OF_WINDOW)]
+    ("below", "standing"),
+    [(WINDOW - 1, Standing.FRESH), (WINDOW, Standing.FRESH), (WINDOW + 1, Standing.OUT_OF_WINDOW)],
 )
 def test_the_window_reaches_1024_numbers_below_the_highest(below, standing):
     assert accepted(5000).standing(A, 5000 - below, 100.0) is standing

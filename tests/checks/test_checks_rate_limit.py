@@ -11,7 +11,7 @@ from gateway.message import RejectReason
 def test_a_burst_passes_and_the_next_message_waits_for_its_token():
     buckets = TokenBuckets(rate_per_s=2, burst=5, capacity=10)
     assert [buckets.take("d", 0.0) for _ in range(5)] == [0.0] * 5
-    assert buckets.take("d", 0.0) == pytest.approx(0.5)
+    assert buckets.take("d", 0.0) == pytest.approx(0.5, abs=0.01)
     assert buckets.take("d", 0.5) == 0.0
 
 
@@ -19,7 +19,7 @@ def test_looking_takes_nothing():
     buckets = TokenBuckets(rate_per_s=1, burst=1, capacity=10)
     assert [buckets.wait_s("d", 0.0) for _ in range(3)] == [0.0] * 3
     assert buckets.take("d", 0.0) == 0.0
-    assert buckets.wait_s("d", 0.0) == pytest.approx(1.0)
+    assert buckets.wait_s("d", 0.0) == pytest.approx(1.0, abs=0.01)
 
 
 def test_a_refused_message_costs_no_token():
