@@ -59,14 +59,13 @@ class Observation:
         intake: Callable[[], Intake | None],
         wall_ms: Callable[[], int],
         counters: dict[str, int],
-        first_wait_s: float = FIRST_WAIT_S,
     ) -> None:
         self._entry = entry
         self._limit_bytes = limit_bytes
         self._intake = intake
         self._wall_ms = wall_ms
         self._counters = counters
-        self._first_wait_s = first_wait_s
+        self._first_wait_s = FIRST_WAIT_S
         self._retry: asyncio.TimerHandle | None = None
         self.is_registered = False
 

@@ -53,6 +53,14 @@ async def test_aiocoap_is_told_that_a_message_is_too_large(gateway, client):
     assert (dotted(answer.code), answer.payload, answer.opt.size1) == ("4.13", b"too-large", 2000)
 
 
+async def test_aiocoap_is_challenged_and_may_answer_with_the_echo_it_was_given(gateway, client):
+    running = await gateway(limits=LimitsConfig(coap_peer_rate_per_s=0.001, coap_peer_burst=2))
+    assert [dotted((await client(running, b"\xd2")).code) for _ in range(2)] == ["2.04", "2.04"]
+    challenge = await client(running, b"\xd2")  # without OSCORE, aiocoap leaves the Echo to its caller
+    assert (dotted(challenge.code), len(challenge.opt.echo)) == ("4.01", 22)
+    assert dotted((await client(running, b"\xd2", echo=challenge.opt.echo)).code) == "2.04"
+
+
 async def test_many_at_once_are_all_answered(gateway, client):
     running = await gateway(intake=FakeIntake(lambda raw: Accepted(b"receipt of " + raw.payload), delay_s=0.01))
     bodies = [b"\xd2%d" % i for i in range(100)]
