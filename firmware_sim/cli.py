@@ -217,7 +217,9 @@ def conformance(
     )
     try:
         report = asyncio.run(
-            run_kit(options, keys, None if list_only else _verifier(transport), lambda text: click.echo(text, err=True))
+            run_kit(
+                options, keys, None if list_only else _verifier(transport), lambda text: click.echo(text, err=True)
+            )
         )
     except KitError as fault:
         raise _UsageError(str(fault)) from fault

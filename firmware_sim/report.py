@@ -1,8 +1,8 @@
 """The sums of a run as one JSON object, and the record file behind them."""
 
 import json
-from array import array
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TextIO
@@ -48,7 +48,7 @@ class Recorder:
             self._file.flush()
 
 
-def percentile(values: array[float], share: float) -> float | None:
+def percentile(values: Sequence[float], share: float) -> float | None:
     """The nearest-rank percentile, or None of nothing."""
     if not values:
         return None
