@@ -12,8 +12,9 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import structlog
 from nacl.bindings import crypto_sign_seed_keypair
@@ -33,6 +34,7 @@ from gateway.message import PushbackReason
 from gateway.ops.control import ControlServer
 from gateway.ops.exitcodes import ExitCode
 from gateway.ops.secrets import load_log_key, read_optional_secret
+from gateway.ops.status import status_report
 from gateway.ops.supervisor import TaskState, supervise
 from gateway.receipt import ReceiptWriter
 from gateway.registry.file import FileRegistry
@@ -91,6 +93,7 @@ class Gateway:
         self._crypto = CryptoPool(parts.log_key_seed)
         self._clock = Clock(time.monotonic, wall_ms)
         self._stopping = asyncio.Event()
+        self._reload_wanted = asyncio.Event()
         self._maintenance: MaintenanceReport | None = None
 
         receipts = ReceiptWriter(config.origin)
@@ -140,19 +143,20 @@ class Gateway:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, self.reload)
-        control = ControlServer(self.config.gateway.data_dir / CONTROL_SOCKET, {"status": self._answer_status})
+        loop.add_signal_handler(signal.SIGHUP, self._reload_wanted.set)
+        control = ControlServer(self.config.gateway.data_dir / CONTROL_SOCKET, {"status": self._status})
         exit_code = ExitCode.OK
         try:
             async with control, asyncio.TaskGroup() as tasks:
                 crypto = tasks.create_task(self._crypto.run(), name="crypto")
                 ingest = tasks.create_task(self._ingest.run(), name="ingest")
                 care = tasks.create_task(self._take_care(), name="journal")
+                reloads = tasks.create_task(self._reload_when_asked(), name="reload")
                 running = [
                     tasks.create_task(
                         supervise(
                             transport.name,
-                            lambda transport=transport: transport.run(self._intake),
+                            partial(transport.run, self._intake),
                             self._tasks[transport.name],
                             time.monotonic,
                         ),
@@ -163,7 +167,7 @@ class Gateway:
                 log.info("gateway.started", origin=self.config.origin, log_size=self._ledger.size)
                 await self._stopping.wait()
                 await self._stop(ingest)
-                for task in (crypto, care, *running):
+                for task in (crypto, care, reloads, *running):
                     task.cancel()
         except* (JournalDamaged, JournalFault, CryptoWorkerLost) as faults:
             for fault in faults.exceptions:
@@ -202,14 +206,17 @@ class Gateway:
             log_key=self._public_key,
         )
 
-    def reload(self) -> None:
-        """SIGHUP: read the registry anew; one bad line keeps the one in force."""
-        result = self._registry.reload()
-        if result.error is None:
-            log.info("registry.reloaded", **self._registry.snapshot.counts._asdict())
-        else:
-            log.error("registry.refused", detail=str(result.error))
-        self._intake.wake()
+    async def _reload_when_asked(self) -> None:
+        """SIGHUP: read the registry anew, off the event loop; one bad line keeps the one in force."""
+        while True:
+            await self._reload_wanted.wait()
+            self._reload_wanted.clear()
+            result = await asyncio.to_thread(self._registry.reload)
+            if result.error is None:
+                log.info("registry.reloaded", **result.snapshot.counts._asdict())
+            else:
+                log.error("registry.refused", detail=str(result.error))
+            self._intake.wake()
 
     async def _take_care(self) -> None:
         """Maintenance of the journal: after commits, and while it refuses them, but at most once a second."""
@@ -219,3 +226,35 @@ class Gateway:
             self._ingest.touched.clear()
             with contextlib.suppress(JournalFault):
                 self._maintenance = await self._journal.maintain(wall_ms())
+
+    async def _status(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The answer to ``securenet status``."""
+        return status_report(
+            self.config,
+            started_ms=self.started_ms,
+            now_ms=wall_ms(),
+            pushback=self._ingest.pushback(),
+            ingest=self._ingest,
+            intake=self._intake,
+            log_size=self._ledger.size,
+            crypto_restarts=self._crypto.restarts,
+            registry=self._registry.snapshot,
+            transports=self._transports,
+            tasks=self._tasks,
+            maintenance=self._maintenance,
+        )
+
+
+async def run(config: Config) -> ExitCode:
+    """Open the parts, put the gateway together and let it live.
+
+    Raises:
+        RegistryError, SecretError, JournalError: the gateway cannot start; each says what to do next.
+    """
+    parts = await asyncio.to_thread(open_parts, config)
+    opened = parts.opened
+    if opened.set_aside is not None:
+        log.error("journal.set_aside", where=str(opened.set_aside), reason=opened.reason, lost=len(opened.lost))
+    if opened.log_damaged:
+        log.error("journal.log_damaged", detail="the log takes no entries; see docs/operations")
+    return await Gateway(config, parts).run()

@@ -1,0 +1,79 @@
+"""What ``securenet status`` shows: one plain object, every figure with its unit in its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gateway.config.model import Config
+from gateway.ingest.intake import IntakeQueue
+from gateway.ingest.pipeline import Ingest
+from gateway.journal import MaintenanceReport
+from gateway.message import PushbackReason
+from gateway.ops.supervisor import TaskState
+from gateway.registry.port import RegistrySnapshot
+from gateway.transport.port import LinkState, Transport
+
+
+def status_report(  # noqa: PLR0913 -- a view over every room
+    config: Config,
+    *,
+    started_ms: int,
+    now_ms: int,
+    pushback: PushbackReason | None,
+    ingest: Ingest,
+    intake: IntakeQueue,
+    log_size: int,
+    crypto_restarts: int,
+    registry: RegistrySnapshot,
+    transports: Sequence[Transport],
+    tasks: Mapping[str, TaskState],
+    maintenance: MaintenanceReport | None,
+) -> dict[str, Any]:
+    """Collect the state of every room.
+
+    ``ready`` is true when messages can come in and be taken: every transport is up and nothing holds them back;
+    ``problems`` says in plain words what stands in the way.
+    """
+    counters, latency = ingest.counters, ingest.counters.latency
+    links = {
+        transport.name: {
+            "state": transport.status().state.value,
+            "detail": transport.status().detail,
+            "restarts": tasks[transport.name].restarts,
+            "counters": transport.counters(),
+        }
+        for transport in transports
+    }
+    problems = [f"{name} is {link['state']}: {link['detail']}" for name, link in links.items() if not _is_up(link)]
+    if pushback is not None:
+        detail = ingest.journal_fault or "the registry does not authorise this gateway for its log"
+        problems.insert(0, f"nothing is accepted ({pushback}): {detail}")
+    return {
+        "gateway": config.gateway.id,
+        "fleet": config.gateway.fleet,
+        "origin": config.origin,
+        "ready": not problems,
+        "problems": problems,
+        "uptime_s": (now_ms - started_ms) // 1000,
+        "log_size": log_size,
+        "received": dict(counters.received),
+        "accepted": counters.accepted,
+        "rejected": dict(counters.rejected),
+        "pushed_back": counters.pushed_back,
+        "answered": counters.answered,
+        "waiting": intake.depth(),
+        "groups": counters.groups,
+        "commit_faults": counters.commit_faults,
+        "p50_ms": latency.quantile_ms(0.5),
+        "p99_ms": latency.quantile_ms(0.99),
+        "crypto_restarts": crypto_restarts,
+        "registry": {**registry.counts._asdict(), "as_of_ms": registry.as_of_ms},
+        "transports": links,
+        "disk_bytes": None if maintenance is None else maintenance.usage.disk_bytes,
+        "budget_bytes": config.journal.budget_bytes,
+    }
+
+
+def _is_up(link: Mapping[str, Any]) -> bool:
+    return bool(link["state"] == LinkState.UP.value)
