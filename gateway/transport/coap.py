@@ -87,7 +87,16 @@ class CoapTransport:
         self._layer = MessageLayer(self._send, first_mid=secrets.randbits(16), jitter=random.random)
         self._library_log = LibraryLog(monotonic_s)
         self._counters = dict.fromkeys(
-            ("datagrams", "malformed_datagrams", "multicast_ignored", "bind_failures", *coap_observe.COUNTERS), 0
+            (
+                "datagrams",
+                "malformed_datagrams",
+                "multicast_ignored",
+                "bind_failures",
+                "library_faults",
+                "send_errors",
+                *coap_observe.COUNTERS,
+            ),
+            0,
         )
         self._observations = [
             coap_observe.Observation(
@@ -163,8 +172,8 @@ class CoapTransport:
             "repeated_messages": self._layer.repeated,
             "separate_given_up": self._layer.given_up,
             "library_warnings": self._library_log.warnings,
-            "library_faults": endpoint.faults if endpoint else 0,
-            "send_errors": endpoint.send_errors if endpoint else 0,
+            "library_faults": self._counters["library_faults"] + (endpoint.faults if endpoint else 0),
+            "send_errors": self._counters["send_errors"] + (endpoint.send_errors if endpoint else 0),
         }
 
     @property
@@ -207,6 +216,8 @@ class CoapTransport:
                 await self._serve(self._endpoint)
             finally:
                 await self._endpoint.close()
+                self._counters["library_faults"] += self._endpoint.faults
+                self._counters["send_errors"] += self._endpoint.send_errors
                 self._endpoint = None
 
     async def _open(self, credentials: CredentialsMap | None) -> CoapEndpoint:

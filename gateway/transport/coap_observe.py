@@ -51,7 +51,7 @@ class TooLargeError(Exception):
 class Observation:
     """One observed resource. ``run`` is its task; ``intake`` is asked anew for every notification."""
 
-    def __init__(  # noqa: PLR0913 -- what it needs from the transport, once, at composition
+    def __init__(
         self,
         entry: ObserveConfig,
         *,

@@ -80,7 +80,7 @@ class Gateway:
 async def eventually(condition, timeout_s: float = 10.0) -> None:
     """Wait until ``condition`` holds; a test that waits in vain fails here."""
     async with asyncio.timeout(timeout_s):
-        while not condition():  # noqa: ASYNC110 -- what is waited for has no event of its own
+        while not condition():
             await asyncio.sleep(0.005)
 
 
@@ -89,7 +89,7 @@ class RawClient:
 
     def __init__(self, port: int, host: str = "::1") -> None:
         self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)  # noqa: FBT003 -- the socket module has it so
+        self._socket.setblocking(False)
         self._socket.connect((host, port))
         self.mid = 100
 
@@ -110,7 +110,7 @@ class RawClient:
             return True
         return False
 
-    async def ask(  # noqa: PLR0913 -- a request in its parts, by name
+    async def ask(
         self, *, mtype=CON, code=POST, path=("v1", "up"), options=(), payload=b"\xd2", token=b"t"
     ) -> Datagram:
         """Send one request and await one datagram."""

@@ -23,9 +23,7 @@ def pieces(body, szx):
     return [(Block(n, n + 1 < count, szx), body[n * size : (n + 1) * size]) for n in range(count)]
 
 
-def take(  # noqa: PLR0913 -- one block in its parts
-    assembler, block, data, *, key=KEY, peer="p", now_s=0.0, verified=False, announced=0
-):
+def take(assembler, block, data, *, key=KEY, peer="p", now_s=0.0, verified=False, announced=0):
     return assembler.take(key, peer, block, data, now_s, verified=verified, announced=announced)
 
 
