@@ -142,3 +142,15 @@ def test_a_fork_leaves_its_origin_alone():
     assert (tree.size, tree.root()) == (7, naive_root(LEAVES[:7]))
     assert (fork.size, fork.root()) == (8, naive_root(LEAVES[:8]))
     assert merkle.CompactRange(fork.size, fork.subtree_roots).root() == fork.root()
+
+
+def test_a_hash_too_many_is_refused_although_the_root_was_made_for_it():
+    leaf, extra = LEAVES[:2]
+    assert merkle.verify_inclusion(leaf, 0, 1, [], leaf)
+    assert not merkle.verify_inclusion(leaf, 0, 1, [extra], merkle.node_hash(extra, leaf))
+    assert not merkle.verify_inclusion(leaf, 0, 1, [extra], merkle.node_hash(leaf, extra))
+    a, b, c = naive_consistency(3, LEAVES[:4])
+    old, new = merkle.node_hash(c, a), merkle.node_hash(c, merkle.node_hash(a, b))
+    assert merkle.verify_consistency(3, old, 4, new, [a, b, c])
+    above = merkle.node_hash(extra, old), merkle.node_hash(extra, new)
+    assert not merkle.verify_consistency(3, above[0], 4, above[1], [a, b, c, extra])

@@ -130,8 +130,8 @@ REFUSED_FILES = {
     "thousands of digits": (b"9" * 5000, "proof-not-json"),
     "a list": (b"[]", "proof-members"),
     "null": (b"null", "proof-members"),
-    "a member twice": (b'{"type":1,"type":1}', "proof-members"),
-    "a member twice, escaped": (b'{"type":1,"\\u0074ype":1}', "proof-members"),
+    "a member twice": (b'{"type":"securenet.proof/1",' + proof.dump(PLAIN)[1:], "proof-members"),
+    "a member twice, escaped": (b'{"\\u0074ype":"securenet.proof/1",' + proof.dump(PLAIN)[1:], "proof-members"),
     "a member too many": (changed(["more"], 1), "proof-members"),
     "a member too few": (changed(["anchor"], ...), "proof-members"),
     "another type": (changed(["type"], "securenet.proof/2"), "proof-value"),
@@ -170,7 +170,7 @@ REFUSED_FILES = {
     "hex with a space": (changed(["anchor", "contract"], "0x" + "ab" * 19 + "a "), "proof-value"),
     "a number for hex": (changed(["anchor", "root"], 5), "proof-value"),
     "a text for a number": (changed(["anchor", "chain_id"], "1"), "proof-value"),
-    "true for a number": (changed(["anchor", "block_number"], True), "proof-value"),  # noqa: FBT003 - a JSON value
+    "true for a number": (changed(["anchor", "block_number"], True), "proof-value"),
     "a negative size": (changed(["anchor", "size"], -1), "proof-value"),
     "a size of 64 bits": (changed(["anchor", "size"], 1 << 63), "proof-value"),
 }

@@ -5,6 +5,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
+from firmware_sim.keys import LogKey as DeviceLogKey
+from firmware_sim.receipt import ReceiptVerifier as DeviceVerifier
 from gateway import cbor, receipt
 from gateway.crypto.keys import PublicKey
 from gateway.message import Alg, RejectReason
@@ -195,3 +197,10 @@ def test_a_writer_needs_an_origin_that_can_be_read_back(origin):
 def test_a_signature_of_another_length_is_not_assembled():
     with pytest.raises(ValueError, match="64 bytes"):
         receipt.assemble(ORIGIN, receipt.receipt_payload(DIGEST, 5, NOW, None, LEAF), bytes(63))
+
+
+@given(FACTS)
+def test_a_device_that_knows_the_pages_only_reads_the_same_receipt(facts):
+    device = DeviceVerifier(DeviceLogKey(LOG_KEY.data, ORIGIN))
+    read = device.verify(signed(facts))
+    assert (read.digest, read.index, read.received_ms, read.reason, read.leaf_hash) == facts

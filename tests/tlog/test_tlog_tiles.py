@@ -224,3 +224,12 @@ def test_no_prefix_no_consistency_proof(old, new):
 @given(st.integers(1, 70_000))
 def test_equal_sizes_need_an_empty_proof(size):
     assert tiles.consistency_proof(STORE, size, size) == []
+
+
+def test_a_reader_that_has_only_a_part_of_a_tile_is_asked_for_the_rest():
+    store, _ = written(300)
+    stale = tiles.EdgeReader(store, written(260)[1])
+    assert stale.tile(0, 1) == b"".join(LEAVES[256:260])
+    for index in (0, 257, 299):
+        assert tiles.inclusion_proof(stale, index, 300) == naive_inclusion(index, LEAVES[:300])
+    assert store.leaf_reads == 3

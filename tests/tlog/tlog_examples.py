@@ -44,7 +44,7 @@ class Memory:
 
     leaves = tuple(map(merkle.leaf_hash, ENTRIES))
 
-    def tile(self, level, index):  # noqa: ARG002 - the port's names
+    def tile(self, level, index):
         return None
 
     def leaf_hashes(self, start, end):
