@@ -82,9 +82,7 @@ def _decode(data: bytes) -> Envelope:
     if signature_end != len(data):
         raise Malformed("bytes after the envelope")
     alg, content_format, device_id, claims = _read_headers(data[protected_at:protected_end])
-    signing_input = b"".join(
-        (_SIGNATURE1, data[2:protected_end], _NO_EXTERNAL_AAD, data[payload_head:payload_end]),
-    )
+    signing_input = sig_structure(data[2:protected_end], data[payload_head:payload_end])
     return Envelope(
         Encoding.COSE,
         device_id,
@@ -99,6 +97,16 @@ def _decode(data: bytes) -> Envelope:
         data[signature_at:],
         sha256(signing_input).digest(),
     )
+
+
+def sig_structure(protected: bytes, payload: bytes) -> bytes:
+    """Join the ``Sig_structure`` of a COSE_Sign1 (RFC 9052 §4.4), context "Signature1", external_aad empty.
+
+    Args:
+        protected: the protected header's item as it stands in the outer array, a byte string with its head.
+        payload: likewise.
+    """
+    return b"".join((_SIGNATURE1, protected, _NO_EXTERNAL_AAD, payload))
 
 
 def _outer_bytes(data: bytes, at: int) -> tuple[int, int]:
