@@ -18,6 +18,7 @@ from gateway.journal.rows import Group, Usage
 PAGE_BYTES = 4096
 _ROW_BYTES = 320  # b-tree cells, their index entries at half-full pages, the leaf hash and its tile
 _REPLAY_BYTES = 96
+_SHORT_BYTES = 512
 
 
 class Marks(NamedTuple):
@@ -37,15 +38,23 @@ def marks_of(budget_bytes: int) -> Marks:
     return Marks(
         full_at=full_at,
         resume_at=full_at - budget_bytes // 64,
-        drop_at=full_at - budget_bytes // 16,
+        drop_at=full_at - budget_bytes // 8,
         slack_pages=budget_bytes // 128 // PAGE_BYTES,
         wal_pages=reserve // 4 // PAGE_BYTES,
     )
 
 
 def _stored(lengths: Iterable[int]) -> int:
-    """Bytes that values of these lengths take; a long one fills whole overflow pages."""
-    return sum(length if length < PAGE_BYTES // 2 else length + PAGE_BYTES for length in lengths)
+    """Bytes that rows with values of these lengths take at most: few to a page, or a chain of overflow pages."""
+    total = 0
+    for length in lengths:
+        if length < _SHORT_BYTES:
+            total += length
+        elif length < PAGE_BYTES - 2 * _ROW_BYTES:
+            total += length + PAGE_BYTES // 2
+        else:
+            total += _SHORT_BYTES + PAGE_BYTES * ((length + _ROW_BYTES) // (PAGE_BYTES - 4) + 1)
+    return total
 
 
 def growth_bytes(group: Group) -> int:
@@ -68,14 +77,16 @@ class Room:
         self.marks = marks_of(budget_bytes)
         self._measured_bytes = 0
         self._since_bytes = 0
+        self._refused_bytes = 0
+        self._refused_at_most = budget_bytes // 16
         self.full = False
 
     def measured(self, usage: Usage) -> None:
-        """Take a fresh measurement; leaves the full state when the use is below ``resume_at``."""
+        """Take a fresh measurement; leaves the full state when what was refused fits below ``resume_at``."""
         wal_floor = min(usage.wal_bytes, self.marks.wal_pages * PAGE_BYTES)  # the reserve pays for this much
         self._measured_bytes = usage.disk_bytes - usage.free_bytes - wal_floor
         self._since_bytes = 0
-        if self.full and self._measured_bytes <= self.marks.resume_at:
+        if self.full and self._measured_bytes + self._refused_bytes <= self.marks.resume_at:
             self.full = False
 
     @property
@@ -85,13 +96,13 @@ class Room:
 
     def admits(self, growth: int) -> bool:
         """Return whether ``growth`` more bytes may come in now. Changes nothing."""
-        limit = self.marks.resume_at if self.full else self.marks.full_at
-        return self.used_bytes + growth <= limit
+        return not self.full and self.used_bytes + growth <= self.marks.full_at
 
     def take(self, growth: int) -> None:
         """Count ``growth`` bytes as used; until the next measurement this is an estimate from above."""
         self._since_bytes += growth
 
-    def refuse(self) -> None:
-        """Enter the full state."""
+    def refuse(self, growth: int) -> None:
+        """Enter the full state, until there is room for as much. A giant does not keep the others out."""
         self.full = True
+        self._refused_bytes = min(growth, self._refused_at_most)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from gateway.journal.leaves import LeavesFile, LeavesState
 from gateway.journal.rows import JournalDamaged, JournalFault
+from gateway.journal.salvage import open_old
 from gateway.journal.schema import check_version, connect_writer, fact, journal_error
 from gateway.journal.writer import log_size
 from gateway.tlog.merkle import HASH_BYTES, leaf_hash
@@ -34,10 +35,11 @@ class Condition(StrEnum):
 
 
 class Finding(NamedTuple):
-    """The condition and, when it is SOUND, the open connection."""
+    """The condition; the open connection when it is SOUND; otherwise ``old`` to read from, if that can be done."""
 
     condition: Condition
     connection: sqlite3.Connection | None = None
+    old: sqlite3.Connection | None = None
 
 
 def inspect(database: Path, leaves: LeavesFile, origin: str, wal_pages: int) -> Finding:
@@ -50,25 +52,30 @@ def inspect(database: Path, leaves: LeavesFile, origin: str, wal_pages: int) -> 
     if not database.is_file() or database.stat().st_size == 0:
         return Finding(Condition.ABSENT)
     if leaves.head is not None and leaves.head.state is LeavesState.SUSPECT:
-        return Finding(Condition.SUSPECT)
+        return Finding(Condition.SUSPECT, old=open_old(database))
     try:
         connection = connect_writer(database, wal_pages)
     except sqlite3.Error as error:
         if isinstance(journal_error(error), JournalFault):
             raise JournalFault("the journal cannot be opened") from error
-        return Finding(Condition.UNREADABLE)
+        return Finding(Condition.UNREADABLE, old=open_old(database))
     condition = Condition.UNREADABLE
     try:
         condition = _look(connection, leaves, origin)
     except sqlite3.Error as error:
         meaning = journal_error(error)
         if isinstance(meaning, JournalFault):
+            connection.close()
             raise meaning from error
         condition = Condition.CORRUPT if isinstance(meaning, JournalDamaged) else Condition.UNREADABLE
-    finally:
-        if condition is not Condition.SOUND:
-            connection.close()
-    return Finding(condition, connection if condition is Condition.SOUND else None)
+    except BaseException:
+        connection.close()
+        raise
+    if condition is Condition.SOUND:
+        return Finding(condition, connection)
+    old = open_old(database)  # before the other one is closed: the last to leave would fold the evidence together
+    connection.close()
+    return Finding(condition, old=old)
 
 
 def _look(connection: sqlite3.Connection, leaves: LeavesFile, origin: str) -> Condition:

@@ -28,7 +28,6 @@ from gateway.journal.salvage import (
     carry_replay,
     carry_rest,
     complete_leaves,
-    open_old,
     rebuild_tiles,
 )
 from gateway.journal.schema import (
@@ -39,6 +38,7 @@ from gateway.journal.schema import (
     connect_care,
     connect_reader,
     connect_writer,
+    fact,
     journal_error,
     migrate,
     set_fact,
@@ -163,7 +163,8 @@ def _sync_directory(directory: Path) -> None:
 def _reconcile(connection: sqlite3.Connection, leaves: LeavesFile, origin: str) -> _Outcome:
     """Migrate, and bring database and leaves file to the same length."""
     before = migrate(connection)
-    set_fact(connection, "origin", origin)
+    if fact(connection, "origin") is None:
+        set_fact(connection, "origin", origin)
     migrated = before if before and before < _version(connection) else None
     if leaves.head is None or leaves.head.origin != origin:
         leaves.start(origin)
@@ -245,7 +246,7 @@ def _start_anew(
     fresh = finding.condition is Condition.ABSENT and leaves.size == 0 and not foreign
     unspined = leaves.head is None and not fresh
     condition = Condition.OTHER_LOG if foreign else finding.condition
-    old = open_old(directory / DATABASE)
+    old = finding.old
     _remove_replacement(directory)
     connection = connect_writer(directory / REPLACEMENT, marks.wal_pages)
     lost: tuple[Gap, ...] = ()

@@ -17,31 +17,31 @@ class JournalError(Exception):
     """The journal did not do what was asked; nothing of a refused group is stored."""
 
 
-class JournalFull(JournalError):  # noqa: N818 -- the name says what happened
+class JournalFull(JournalError):
     """The byte budget is used up and nothing may be dropped. Clears by itself when there is room again: push back."""
 
 
-class JournalFault(JournalError):  # noqa: N818 -- the name says what happened
+class JournalFault(JournalError):
     """The disk said no (full, I/O error, read-only). The same group may be committed again later: push back."""
 
 
-class JournalDamaged(JournalError):  # noqa: N818 -- the name says what happened
+class JournalDamaged(JournalError):
     """The database is not a sound database any more. Close the journal and open it again: it is set aside then."""
 
 
-class LogDamaged(JournalError):  # noqa: N818 -- the name says what happened
+class LogDamaged(JournalError):
     """The log cannot be continued without breaking promises (ADR 0072): nothing is appended until a human decides."""
 
 
-class IdentityTaken(JournalError):  # noqa: N818 -- the name says what happened
+class IdentityTaken(JournalError):
     """A (device, session, seq) of the group is in the journal already: the replay check was passed by."""
 
 
-class JournalTooNew(JournalError):  # noqa: N818 -- the name says what happened
+class JournalTooNew(JournalError):
     """A newer version of the gateway wrote this journal; the message names it."""
 
 
-class JournalBusy(JournalError):  # noqa: N818 -- the name says what happened
+class JournalBusy(JournalError):
     """Another process holds this journal."""
 
 

@@ -172,7 +172,7 @@ class Writer:
         with self._faults():
             room.measured(measure(self._connection, self._directory))
         if not room.admits(growth):
-            room.refuse()
+            room.refuse(growth)
             raise JournalFull(f"the journal's budget is used up ({room.used_bytes} bytes in use)")
 
     def drop(self, start: int, end: int, tiles: list[TileRow], gap: Gap) -> None:

@@ -5,8 +5,8 @@
 ``busy``: the event loop's thread computes all the time but for the turn of a loop every ``--turn-us``, which is the
 worst neighbour that a writer thread can have: at each turn the interpreter lock is free for a moment that is too
 short to take it, and CPython's switch interval starts anew. With turns below the switch interval (5 ms by default)
-a writer can starve for seconds; ``--switch-us`` sets the interval, as the gateway does at its start (ADR 0070). ``python_us`` is the time a message costs the interpreter in the
-writer's thread, measured with the disk and SQLite taken out.
+a writer can starve for seconds; ``--switch-us`` sets the interval, as the gateway does at its start (ADR 0070).
+``python_us`` is the time a message costs the interpreter in the writer's thread, without the disk and SQLite.
 """
 
 import argparse

@@ -40,7 +40,10 @@ async def test_a_group_is_there_after_its_commit_in_every_part(journal, tmp_path
         )
     )
     assert journal.size() == 3
-    assert await journal.replay_states(["dev-0", "dev-1", "dev-2"]) == {"dev-0": b"state 0 again", "dev-1": b"state 1"}
+    assert await journal.replay_states(["dev-0", "dev-1", "dev-2"]) == {
+        "dev-0": b"state 0 again",
+        "dev-1": b"state 1",
+    }
     assert journal.tile(1, 7) == b"t" * 8192
     assert journal.tile(1, 8) is None
     assert journal.leaf_hashes(1, 9) == [leaf_hash(entry(1)), leaf_hash(entry(2))]
@@ -71,7 +74,7 @@ async def test_an_entry_that_is_no_message_has_no_envelope(journal, tmp_path):
 
 async def test_a_lookup_gives_the_entry_and_the_first_receipts_signature(journal):
     await journal.commit(group(0, 600))
-    asked = [("dev-%d" % (index % 7), b"session!", index) for index in range(700)]
+    asked = [(f"dev-{index % 7}", b"session!", index) for index in range(700)]
     found = await journal.lookup(asked)
     assert found == {asked[index]: Known(index, entry(index), b"s" * 64) for index in range(600)}
 
@@ -153,7 +156,8 @@ async def test_files_are_for_the_gateway_alone(journal, tmp_path):
     assert {"journal.db", "journal.db-wal", "journal.leaves"} <= set(modes)
 
 
-async def test_a_second_gateway_on_the_same_directory_is_told_so(journal, tmp_path):
+@pytest.mark.usefixtures("journal")
+async def test_a_second_gateway_on_the_same_directory_is_told_so(tmp_path):
     with pytest.raises(JournalBusy):
         open_journal(tmp_path / "data", SMALL, origin=ORIGIN)
 
