@@ -18,6 +18,9 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
+CONTROL_SOCKET: Final = "control.sock"
+"""The socket's name in the data directory."""
+
 MAX_REQUEST_BYTES: Final = 65536
 MAX_ANSWER_BYTES: Final = 4 << 20
 MAX_CONNECTIONS: Final = 16

@@ -1,0 +1,100 @@
+"""``check-config``, ``show-config``, ``example-config``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from gateway.cli.options import config_at, config_option
+from gateway.cli.output import CliError, emit, json_option
+from gateway.config.example import effective_toml, effective_values, example_toml
+from gateway.config.fault import Fault
+from gateway.config.lines import key_lines, line_of
+from gateway.config.model import Config
+from gateway.ops.exitcodes import ExitCode
+from gateway.ops.secrets import CREDENTIAL, SecretError, load_log_key, read_secret
+from gateway.registry.file import RegistryError, load_registry
+
+
+@click.command("check-config")
+@config_option
+@click.option("--syntax-only", is_flag=True, help="Do not look at the files that the configuration names.")
+@json_option
+def check_config(config_path: Path, *, syntax_only: bool) -> None:
+    """Check the configuration, and that the registry, keys and certificates that it names can be used."""
+    config = config_at(config_path)
+    faults = [] if syntax_only else _with_lines(config_path, [*_file_faults(config)])
+    if faults:
+        lines = "\n".join(f"  {fault}" for fault in faults)
+        raise CliError(
+            ExitCode.CONFIG,
+            f"{config_path} is sound, but what it names is not:\n{lines}",
+            [fault._asdict() for fault in faults],
+        )
+    emit({"ok": True, "config": str(config_path)}, lambda: click.echo(f"{config_path} holds."))
+
+
+@click.command("show-config")
+@config_option
+@json_option
+def show_config(config_path: Path) -> None:
+    """Print every value in force. Secrets are never among them: the configuration only names their files."""
+    config = config_at(config_path)
+    emit(effective_values(config), lambda: click.echo(effective_toml(config), nl=False))
+
+
+@click.command("example-config")
+@json_option
+def example_config() -> None:
+    """Print a configuration with every key, its default, unit and reason."""
+    text = example_toml()
+    emit({"toml": text}, lambda: click.echo(text, nl=False))
+
+
+def _with_lines(path: Path, faults: list[Fault]) -> list[Fault]:
+    lines = key_lines(path.read_text(encoding="utf-8"))
+    return [fault._replace(line=line_of(lines, tuple(fault.key.split(".")))) for fault in faults]
+
+
+def _file_faults(config: Config) -> Iterator[Fault]:
+    """What is wrong with the files. A systemd credential is looked at only where systemd passed some."""
+    yield from _registry_faults(config)
+    if not _elsewhere(config.gateway.log_key_file):
+        try:
+            load_log_key(config.gateway.log_key_file)
+        except SecretError as error:
+            yield Fault(0, "gateway.log_key_file", f"{error.ref} {error.problem}", error.hint)
+    secrets = {"coap.oscore_file": config.coap.oscore_file} if config.coap.enabled else {}
+    if config.mqtt.enabled:
+        secrets |= {"mqtt.password_file": config.mqtt.password_file, "mqtt.key_file": config.mqtt.key_file}
+        for key, name in (("mqtt.ca_file", config.mqtt.ca_file), ("mqtt.cert_file", config.mqtt.cert_file)):
+            if name and not os.access(name, os.R_OK):
+                yield Fault(0, key, f"{name} cannot be read", "check the path and its owner")
+    for key, ref in secrets.items():
+        if ref and not _elsewhere(ref):
+            try:
+                read_secret(ref)
+            except SecretError as error:
+                yield Fault(0, key, f"{error.ref} {error.problem}", error.hint)
+
+
+def _registry_faults(config: Config) -> Iterator[Fault]:
+    try:
+        snapshot = load_registry(config.registry.file)
+    except RegistryError as error:
+        where = f"{error.path}:{error.line}" if error.line else str(error.path)
+        yield Fault(0, "registry.file", f"{where} {error.problem}", error.hint)
+        return
+    miner = snapshot.miner(config.gateway.id)
+    hint = "securenet key show --config prints the line; without it every message is pushed back"
+    if miner is None:
+        yield Fault(0, "registry.file", f"{config.registry.file} has no miner {config.gateway.id}", hint)
+    elif (miner.fleet, miner.log) != (config.gateway.fleet, config.origin):
+        yield Fault(0, "registry.file", f"the miner {config.gateway.id} is bound to another fleet or log", hint)
+
+
+def _elsewhere(ref: str) -> bool:
+    return ref.startswith(CREDENTIAL) and "CREDENTIALS_DIRECTORY" not in os.environ

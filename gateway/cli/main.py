@@ -1,0 +1,57 @@
+"""The commands by name. Each lives in a module of its own that is imported when it is called, and not before."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Final
+
+import click
+
+from gateway import __version__
+
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "run": ("gateway.cli.run:run", "Run the gateway until SIGTERM; SIGHUP reloads the registry."),
+    "check-config": ("gateway.cli.config:check_config", "Check the configuration and the files that it names."),
+    "show-config": ("gateway.cli.config:show_config", "Print every value in force, defaults included."),
+    "example-config": ("gateway.cli.config:example_config", "Print a configuration to start from."),
+    "status": ("gateway.cli.status:status", "Ask the running gateway how it is."),
+    "device": ("gateway.cli.device:device", "Look into the registry file."),
+    "quarantine": ("gateway.cli.quarantine:quarantine", "Look at the messages that were refused."),
+    "log": ("gateway.cli.log:log", "Look at the Merkle log, check it, publish it."),
+    "proof": ("gateway.cli.proof:proof", "Export and verify proofs."),
+    "key": ("gateway.cli.key:key", "Make the log key; print its public half."),
+    "demo": ("gateway.cli.demo:demo", "See it all at work: a broker, a gateway, a fleet, and those who attack it."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and first lines by heart."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
+        """The commands in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 -- likewise
+        """Import the one that is called."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _colon, name = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), name)
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 -- likewise
+        """List them without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_where, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="securenet", message="%(prog)s %(version)s")
+def cli() -> None:
+    """SecureNet Gateway: the IoT edge gateway that can prove what it did."""
+
+
+def main() -> None:
+    """Run the command line of the process."""
+    cli(prog_name="securenet")

@@ -1,0 +1,104 @@
+"""How commands answer: tables and sentences for people, one JSON object for programs, and errors with a named code.
+
+Whatever comes from a file, the journal or the gateway is sanitised before a terminal sees it; JSON escapes by itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, ParamSpec, TypeVar
+
+import click
+
+from gateway.ops.exitcodes import ExitCode
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_META: Final = "gateway.cli.json"
+_TABLE_CHARACTERS: Final = 2000
+
+
+class CliError(click.ClickException):
+    """A command ends here: what happened, what to do, and by which code the process says so."""
+
+    def __init__(self, code: ExitCode, message: str, details: Iterable[Mapping[str, Any]] = ()) -> None:
+        super().__init__(message)
+        self.exit_code = int(code)  # type: ignore[misc] # click declares it for the class and reads it here
+        self._code = code
+        self._details = [dict(detail) for detail in details]
+        self._as_json = wants_json()
+
+    def show(self, file: Any = None) -> None:  # noqa: ANN401 -- click's signature
+        """Write the error: JSON on standard output for programs, a sentence on standard error for people."""
+        if self._as_json:
+            error: dict[str, Any] = {"error": self.message, "code": self._code.name.lower()}
+            if self._details:
+                error["details"] = self._details
+            click.echo(to_json(error), file=file)
+        else:
+            click.echo(f"securenet: {plain(self.message, keep=chr(10))}", file=file, err=file is None)
+
+
+def _set_json(ctx: click.Context, _parameter: click.Parameter, value: bool) -> bool:  # noqa: FBT001 -- click's signature
+    ctx.meta[_META] = value
+    return value
+
+
+def json_option(command: Callable[P, R]) -> Callable[P, R]:
+    """Add ``--json``; the command asks ``wants_json`` or calls ``emit``."""
+    return click.option(
+        "--json", is_flag=True, expose_value=False, is_eager=True, callback=_set_json, help="One JSON object."
+    )(command)
+
+
+def wants_json() -> bool:
+    """Whether the command that runs now was called with ``--json``."""
+    context = click.get_current_context(silent=True)
+    return bool(context is not None and context.meta.get(_META))
+
+
+def to_json(value: Mapping[str, Any]) -> str:
+    """One JSON object, indented."""
+    return json.dumps(value, indent=2, default=str)
+
+
+def plain(text: object, limit: int = _TABLE_CHARACTERS, *, keep: str = "") -> str:
+    """Text fit for a terminal."""
+    from gateway.ops.logging import sanitise  # noqa: PLC0415 -- structlog costs --help 60 ms
+
+    return sanitise(str(text), limit, keep=keep)
+
+
+def emit(value: Mapping[str, Any], human: Callable[[], None]) -> None:
+    """Answer with ``value`` under ``--json``, else let ``human`` write."""
+    if wants_json():
+        click.echo(to_json(value))
+    else:
+        human()
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table to standard output."""
+    from rich.console import Console  # noqa: PLC0415 -- rich costs --help 100 ms
+    from rich.table import Table  # noqa: PLC0415 -- likewise
+    from rich.text import Text  # noqa: PLC0415 -- likewise
+
+    drawn = Table(box=None, pad_edge=False)
+    for column in columns:
+        drawn.add_column(column, overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(plain(cell)) for cell in row))
+    console = Console()
+    if not console.is_terminal:
+        console.width = 10_000  # a pipe has no width: let no line wrap
+    console.print(drawn, crop=False, soft_wrap=not console.is_terminal)
+
+
+def facts(pairs: Iterable[tuple[str, object]]) -> None:
+    """Write names and values, one pair a line."""
+    listed = [(name, plain(value)) for name, value in pairs]
+    width = max((len(name) for name, _value in listed), default=0)
+    for name, value in listed:
+        click.echo(f"{name:<{width}}  {value}")
