@@ -296,3 +296,5 @@ class CoapCarrier:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for link in self._links:
             link.close()
+        # The event loop closes the sockets in its next round.
+        await asyncio.sleep(0)

@@ -10,7 +10,7 @@ import os
 import secrets
 import socket
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 from urllib.parse import urlsplit
 
 from firmware_sim import coap_packets as wire
@@ -194,11 +194,11 @@ class CoapLink(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note the socket."""
-        if isinstance(transport, asyncio.DatagramTransport):
-            self._transport = transport
-            raw = transport.get_extra_info("socket")
-            if raw is not None:
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        # Before Python 3.12 asyncio's datagram transports do not inherit from DatagramTransport.
+        self._transport = cast("asyncio.DatagramTransport", transport)
+        raw = transport.get_extra_info("socket")
+        if raw is not None:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
 
     def error_received(self, exc: Exception) -> None:
         """Ignore: nobody listens there at the moment, and the retransmission will find out."""

@@ -56,6 +56,8 @@ class CoapBench:
         """Close every endpoint."""
         for link in self._links:
             link.close()
+        # The event loop closes the sockets in its next round.
+        await asyncio.sleep(0)
 
     async def _open(self) -> CoapLink:
         try:
