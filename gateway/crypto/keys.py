@@ -46,7 +46,7 @@ class PublicKey(NamedTuple):
     data: bytes
 
 
-class KeyRefused(ValueError):  # noqa: N818 -- it reads as what happened; every caller says `except KeyRefused`
+class KeyRefused(ValueError):
     """The bytes are not a public key that may be registered; ``reason`` says why, in our own words."""
 
     def __init__(self, reason: str) -> None:

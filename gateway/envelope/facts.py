@@ -23,7 +23,7 @@ _ISSUED_AT_END: Final = 2.0**53
 _SEQ_END: Final = 2**63
 
 
-class Malformed(Exception):  # noqa: N818 -- it is the name of the reason
+class Malformed(Exception):
     """The bytes are not an envelope; ``detail`` says why in our own words. Never leaves ``gateway.envelope``."""
 
     def __init__(self, detail: str) -> None:

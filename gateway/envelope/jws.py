@@ -82,7 +82,7 @@ def _octets(value: object) -> bytes:
     return _text(value).encode(errors="replace")
 
 
-def _base64url(value: object) -> tuple[bytes, bytes]:
+def base64url(value: object) -> tuple[bytes, bytes]:
     """Decode strict base64url without padding (RFC 4648 §5 and §3.5): the text as bytes, and what it stands for.
 
     The decoder skips foreign characters and ignores trailing bits; encoding its result again shows both.
@@ -98,6 +98,11 @@ def _base64url(value: object) -> tuple[bytes, bytes]:
     return text, decoded
 
 
+def jws_signing_input(protected: bytes, payload: bytes) -> bytes:
+    """Join the JWS Signing Input (RFC 7515 §5.1) of what stands in the two members."""
+    return protected + b"." + payload
+
+
 def decode_jws(data: bytes) -> Envelope:
     """Read a JWS in flattened JSON.
 
@@ -105,19 +110,19 @@ def decode_jws(data: bytes) -> Envelope:
         Malformed: it breaks a MUST of FORMATS.md §2.
     """
     members = _object(data, _MEMBERS)
-    protected, header_json = _base64url(members["protected"])
-    payload_text, payload = _base64url(members["payload"])
-    _, signature = _base64url(members["signature"])
+    protected, header_json = base64url(members["protected"])
+    payload_text, payload = base64url(members["payload"])
+    _, signature = base64url(members["signature"])
     header = _object(header_json, _HEADERS)
     device_id = facts.device_id(_octets(header["kid"]))
     fleet = facts.fleet_id(_octets(header["aud"]))
     content_format = facts.CONTENT_FORMATS.get(_text(header["cty"]))
     if content_format is None:
         raise Malformed("the content type is none of the five")
-    _, session = _base64url(header["sid"])
+    _, session = base64url(header["sid"])
     if len(session) != facts.SESSION_BYTES:
         raise Malformed("sid is not 8 bytes")
-    signing_input = protected + b"." + payload_text
+    signing_input = jws_signing_input(protected, payload_text)
     return Envelope(
         Encoding.JWS,
         device_id,

@@ -32,7 +32,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9:./_-]*").fullmatch
 _ABSOLUTE_TIMES: Final = 2.0**28
 
 
-class PayloadFault(Exception):  # noqa: N818 -- the peer's fault, not an error of ours
+class PayloadFault(Exception):
     """A payload that cannot become readings; ``reason`` says why, in our own words."""
 
     def __init__(self, reason: str) -> None:
