@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -33,7 +34,7 @@ from gateway.journal import Journal, JournalDamaged, JournalFault, MaintenanceRe
 from gateway.message import PushbackReason
 from gateway.ops.control import ControlServer
 from gateway.ops.exitcodes import ExitCode
-from gateway.ops.secrets import load_log_key, read_optional_secret
+from gateway.ops.secrets import load_log_key, read_optional_secret, secret_path
 from gateway.ops.status import status_report
 from gateway.ops.supervisor import TaskState, supervise
 from gateway.receipt import ReceiptWriter
@@ -43,10 +44,12 @@ from gateway.tlog.tiles import TileWriter
 from gateway.transport.coap import CoapTransport
 from gateway.transport.mqtt import MqttTransport
 from gateway.transport.port import Transport
+from gateway.transport.subscriptions import HeldFilters
 
 log = structlog.get_logger("gateway")
 
 _MAINTAIN_S = 1.0
+_SWITCH_INTERVAL_S = 0.0002
 CONTROL_SOCKET = "control.sock"
 
 
@@ -57,6 +60,7 @@ class Parts(NamedTuple):
     opened: Opened
     log_key_seed: bytes
     mqtt_password: bytes | None
+    mqtt_key_file: str
     oscore: bytes | None
 
 
@@ -75,9 +79,10 @@ def open_parts(config: Config) -> Parts:
     registry.load()
     seed = load_log_key(config.gateway.log_key_file)
     password = read_optional_secret(config.mqtt.password_file)
+    key_file = str(secret_path(config.mqtt.key_file)) if config.mqtt.key_file else ""
     oscore = read_optional_secret(config.coap.oscore_file)
     opened = open_journal(config.gateway.data_dir, config.journal, origin=config.origin)
-    return Parts(registry, opened, seed, password, oscore)
+    return Parts(registry, opened, seed, password, key_file, oscore)
 
 
 class Gateway:
@@ -132,6 +137,8 @@ class Gateway:
                     gateway_id=config.gateway.id,
                     max_message_bytes=config.limits.message_bytes,
                     password=parts.mqtt_password,
+                    tls_key_file=parts.mqtt_key_file,
+                    held_filters=HeldFilters(config.gateway.data_dir / "mqtt-filters.json"),
                 )
             )
         if config.coap.enabled:
@@ -252,9 +259,21 @@ async def run(config: Config) -> ExitCode:
         RegistryError, SecretError, JournalError: the gateway cannot start; each says what to do next.
     """
     parts = await asyncio.to_thread(open_parts, config)
-    opened = parts.opened
+    # A thread that comes back from SQLite waits this long for a busy event loop to hand the interpreter over.
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    _tell_how_the_journal_opened(parts.opened)
+    return await Gateway(config, parts).run()
+
+
+def _tell_how_the_journal_opened(opened: Opened) -> None:
+    """Write what was wrong with the store to the log, and what became of it."""
     if opened.set_aside is not None:
-        log.error("journal.set_aside", where=str(opened.set_aside), reason=opened.reason, lost=len(opened.lost))
+        log.error("journal.set_aside", where=str(opened.set_aside), reason=opened.reason)
+    for gap in opened.lost:
+        log.error("journal.entries_lost", start=gap.start, end=gap.end, reason=gap.reason)
+    if opened.doubtful_from is not None:
+        log.error("journal.doubtful", start=opened.doubtful_from)
     if opened.log_damaged:
         log.error("journal.log_damaged", detail="the log takes no entries; see docs/operations")
-    return await Gateway(config, parts).run()
+    if opened.migrated_from is not None:
+        log.info("journal.migrated", schema=opened.migrated_from)
