@@ -141,7 +141,7 @@ def _build(reader: Reader, index: int, config: Config, snapshot: RegistrySnapsho
         failed = ", ".join(verification.failed)
         raise CliError(
             ExitCode.NEGATIVE,
-            f"the proof would not hold ({failed}): the registry has another key by now; name an older one (--registry)",
+            f"the proof would not hold ({failed}): the registry has another key by now, name an older file",
         )
     return made
 

@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import pytest
+
+from gateway.ops.exitcodes import ExitCode
+
+
+def test_a_sound_configuration_holds(world, securenet):
+    answer = securenet("check-config", "--config", world.config, "--json")
+    assert (answer.exit_code, answer.json["ok"]) == (ExitCode.OK, True)
+
+
+def test_every_fault_is_told_at_once_with_its_line(tmp_path, securenet):
+    path = tmp_path / "bad.toml"
+    path.write_text('[gateway]\nid = "gw 1"\nfleet = "f"\nflet = 1\n[mqtt]\nport = 0\n', encoding="utf-8")
+    answer = securenet("check-config", "--config", path, "--json")
+    assert answer.exit_code == ExitCode.CONFIG
+    assert [(fault["line"], fault["key"]) for fault in answer.json["details"]] == [
+        (2, "gateway.id"),
+        (4, "gateway.flet"),
+        (6, "mqtt.port"),
+    ]
+    assert "did you mean fleet?" in securenet("check-config", "--config", path).stderr
+
+
+def test_a_missing_configuration_is_a_config_fault_without_a_traceback(tmp_path, securenet):
+    answer = securenet("show-config", "--config", tmp_path / "none.toml")
+    assert answer.exit_code == ExitCode.CONFIG
+    assert "example-config" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("breakage", "key"),
+    [
+        (lambda world: world.registry.unlink(), "registry.file"),
+        (lambda world: world.registry.write_text("{}\n"), "registry.file"),
+        (lambda world: world.write_registry(), "registry.file"),
+        (lambda world: world.log_key_file.chmod(0o644), "gateway.log_key_file"),
+        (lambda world: world.log_key_file.write_text("no key"), "gateway.log_key_file"),
+    ],
+    ids=["no registry", "bad registry", "no miner in it", "key open to others", "no key"],
+)
+def test_files_that_cannot_be_used_are_faults_of_the_key_that_names_them(world, securenet, breakage, key):
+    breakage(world)
+    answer = securenet("check-config", "--config", world.config, "--json")
+    assert answer.exit_code == ExitCode.CONFIG
+    assert [fault["key"] for fault in answer.json["details"]] == [key]
+    assert answer.json["details"][0]["line"] > 0
+    assert securenet("check-config", "--config", world.config, "--syntax-only").exit_code == ExitCode.OK
+
+
+def test_show_config_prints_what_loads_into_the_same_configuration(world, securenet, tmp_path):
+    shown = tmp_path / "shown.toml"
+    shown.write_text(securenet("show-config", "--config", world.config).stdout, encoding="utf-8")
+    first = securenet("show-config", "--config", world.config, "--json").json
+    assert securenet("show-config", "--config", shown, "--json").json == first
+    assert first["mqtt"]["enabled"] is False
+
+
+def test_the_example_is_the_committed_file(securenet):
+    committed = Path(__file__).parents[2] / "config" / "gateway.example.toml"
+    assert securenet("example-config").stdout == committed.read_text(encoding="utf-8")
+
+
+def test_show_config_never_opens_the_secret(world, securenet):
+    world.log_key_file.chmod(0o600)
+    text = securenet("show-config", "--config", world.config).stdout
+    assert "PRIVATE KEY" not in text
+    assert str(world.log_key_file) in text
