@@ -1,0 +1,91 @@
+"""The command line as a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from gateway.ops.exitcodes import ExitCode
+
+HEAVY = ("aiocoap", "mqttium", "cbor2", "cryptography", "nacl", "rich", "structlog", "sqlite3", "asyncio")
+
+
+def securenet(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom gateway.cli.main import cli\n"
+        "try:\n    cli(['--help'])\nexcept SystemExit: pass\n"
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("command", ["run", "check-config", "show-config", "status", "device list", "log fsck"])
+def test_a_missing_configuration_ends_with_its_code_and_no_traceback(tmp_path, command):
+    done = securenet(*command.split(), "--config", tmp_path / "none.toml")
+    assert done.returncode == ExitCode.CONFIG
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("securenet: ")
+
+
+def test_the_configuration_may_be_named_by_the_environment(world):
+    done = securenet("show-config", "--json", SECURENET_CONFIG=str(world.config))
+    assert json.loads(done.stdout)["gateway"]["id"] == "gw-1"
+
+
+@pytest.mark.parametrize(
+    ("breakage", "code"),
+    [
+        (lambda world: world.registry.write_text("junk\n"), ExitCode.REGISTRY),
+        (lambda world: world.log_key_file.chmod(0o644), ExitCode.SECRET),
+        (lambda world: world.log_key_file.unlink(), ExitCode.SECRET),
+    ],
+    ids=["registry", "key open to others", "no key"],
+)
+def test_a_gateway_that_cannot_start_says_why_by_its_code(world, breakage, code):
+    breakage(world)
+    done = securenet("run", "--config", world.config)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_running_gateway_answers_status_and_stops_at_sigterm(world, tmp_path):
+    port = 20000 + os.getpid() % 20000
+    with world.config.open("a", encoding="utf-8") as config:
+        config.write(f'[coap]\nhost = "127.0.0.1"\nport = {port}\n')
+    errors = (tmp_path / "stderr").open("wb")
+    process = subprocess.Popen([sys.executable, "-m", "gateway", "run", "--config", world.config], stderr=errors)
+    try:
+        deadline = time.monotonic() + 30
+        done = securenet("status", "--config", world.config, "--json")
+        while done.returncode == ExitCode.NO_GATEWAY and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+            done = securenet("status", "--config", world.config, "--json")
+        assert done.returncode == ExitCode.OK, (done.stderr, done.stdout, (tmp_path / "stderr").read_text())
+        assert isinstance(json.loads(done.stdout), dict)
+        second = securenet("run", "--config", world.config)
+        assert second.returncode == ExitCode.UNAVAILABLE
+        assert "Traceback" not in second.stderr
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == ExitCode.OK
+    finally:
+        process.kill()
+        process.wait()
+        errors.close()
+    events = [json.loads(line) for line in (tmp_path / "stderr").read_text().splitlines()]
+    assert [event["event"] for event in events][-1] == "gateway.stopped"
