@@ -1,0 +1,1 @@
+"""Transports: bytes in, acknowledgement out. ``port`` says what one is; ``mqtt`` and ``coap`` are the two."""
