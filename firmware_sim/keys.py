@@ -36,6 +36,7 @@ _NAME: Final = {
 _ED25519_NOTE_TYPE: Final = b"\x01"
 _PUBLIC_KEY_BYTES: Final = 32
 _NOTE_PARTS: Final = 3
+_PLAIN_KEY_CHARACTERS: Final = 44
 
 
 class KeyFileError(ValueError):
@@ -318,7 +319,8 @@ def parse_log_key(text: str) -> LogKey:
     """
     text = text.strip()
     parts = text.split("+", 2)
-    if len(parts) == _NOTE_PARTS and "/" in parts[0]:
+    # Plain base64 may hold plus signs too, but a note key is always longer than it.
+    if len(parts) == _NOTE_PARTS and len(text) > _PLAIN_KEY_CHARACTERS:
         name, digest, encoded = parts
         blob = _base64(encoded)
         if blob[:1] != _ED25519_NOTE_TYPE or len(blob) != _PUBLIC_KEY_BYTES + 1:
