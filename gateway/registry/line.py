@@ -24,7 +24,7 @@ _STATUSES: Final = {status.value: status for status in Status}
 _SHOWN_CHARACTERS: Final = 60
 
 
-class LineRefused(ValueError):  # noqa: N818 -- a refusal is what the page calls it, as crypto.keys.KeyRefused
+class LineRefused(ValueError):
     """A line that does not hold: what is wrong, and ``hint``, what to do about it."""
 
     def __init__(self, problem: str, hint: str) -> None:
