@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, NoReturn
 
 from gateway import cbor
 from gateway.envelope import senml
-from gateway.envelope.senml import PayloadFault, number
+from gateway.envelope.senml import NAME_CHARACTERS, PayloadFault, number
 
 MAX_DEPTH: Final = 8
 """Arrays and maps nest this deep at most, the outermost counting 1."""
@@ -131,6 +131,8 @@ def _leaves(prefix: str, members: Mapping[object, object]) -> Iterator[tuple[str
     for key, value in members.items():
         if not isinstance(key, str) or not _is_unicode(key):
             raise PayloadFault("a key that is not text")
+        if len(prefix) + len(key) > NAME_CHARACTERS:
+            raise PayloadFault("a name that is too long")
         if isinstance(value, dict):
             yield from _leaves(f"{prefix}{key}.", value)
         else:

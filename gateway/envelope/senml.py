@@ -26,6 +26,8 @@ _NUMBERS: Final = ("bt", "bv", "bs", "bver", "v", "s", "t", "ut")
 _VALUES: Final = ("v", "vs", "vb", "vd")
 _OF_A_RECORD: Final = frozenset({"n", "u", "t", "ut", "s", *_VALUES})
 _VERSION: Final = 10
+NAME_CHARACTERS: Final = 256
+"""A longer name is no name: one long base repeated by thousands of short records would cost a hundred megabytes."""
 # §4.5.1: the first character is a letter or a digit.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9:./_-]*").fullmatch
 # §4.5.3: times below are relative to "now".
@@ -141,7 +143,10 @@ def _label(key: object, labels: Mapping[object, str]) -> str:
 
 def _name(base: Mapping[str, object], record: Mapping[str, object]) -> str:
     """Join base name and name (§4.5.1)."""
-    name = f"{base.get('bn', '')}{record.get('n', '')}"
+    base_name, name = str(base.get("bn", "")), str(record.get("n", ""))
+    if len(base_name) + len(name) > NAME_CHARACTERS:
+        raise PayloadFault("a name that is too long")
+    name = base_name + name
     if _NAME(name) is None:
         raise PayloadFault("a SenML name outside its alphabet")
     return name

@@ -229,6 +229,16 @@ def test_cbor_of_any_form_is_read():
     )
 
 
+@pytest.mark.parametrize("length", [256, 257])
+def test_a_joined_name_has_at_most_256_characters(length):
+    # Otherwise one long name above thousands of short ones would be copied for each of them.
+    prefix = "a" * (length - 2)
+    expected = Readings if length == 256 else NotScorable
+    assert isinstance(from_json({prefix: {"b": 1}}), expected)
+    assert isinstance(senml({"bn": prefix + ":", "n": "b", "v": 1}), expected)
+    assert isinstance(from_json({"a" * length: 1}), expected)
+
+
 def test_octets_have_no_readings():
     assert isinstance(readings(OCTETS, b'{"a":1}'), NotScorable)
     assert isinstance(readings(0, b'{"a":1}'), NotScorable)
