@@ -1,7 +1,7 @@
 """Are these public keys points that may be registered? The same question as ``crypto.keys``, asked for thousands.
 
-One by one a key costs 13 µs (Ed25519) or 7 µs (P-256), in bulk 7 µs or 1 µs: for 100,000 devices half a second or more
-of a gateway's start. Adding two Ed25519 points makes libsodium decompress both and test that both are on the curve;
+One by one a key costs 13 µs (Ed25519) or 7 µs (P-256), in bulk 7 µs or 1 µs: half a second of a start, or more, with
+100,000 devices. Adding two Ed25519 points makes libsodium decompress both and test that both are on the curve;
 the rest is two comparisons: a canonical ``y`` is below p, and the eight points of small order have five canonical
 ``y`` between them. An uncompressed P-256 point is on the curve when it satisfies the equation; the group has no
 cofactor.

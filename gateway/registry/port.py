@@ -3,7 +3,7 @@
 A source of registrations (a file, later a chain) builds a new ``RegistrySnapshot`` beside the one in force and swaps
 the reference. Whoever holds a snapshot for the length of a batch sees one state of the world.
 
-The snapshot is packed: 100,000 devices as objects of their own cost 34 MB, so packed 20. Here each is one dict entry whose
+The snapshot is packed: 100,000 devices cost 34 MB as objects of their own, and 20 MB so. Each is one dict entry whose
 value is a key of 32 or 65 bytes with two bytes in front, which say where fleet, status and algorithm stand in a small
 table; ``device`` unpacks the one that is asked for.
 """
