@@ -100,7 +100,7 @@ class MqttOptions:
         templates = (self.username or "", self.cert or "", self.key or "")
         per_device = any("{device}" in each for each in templates) or self.passwords is not None
         if per_device and self.connections == "shared":
-            raise CarrierError("credentials for each device need --connections device")
+            raise CarrierError("credentials for each device need --mqtt-connections device")
 
 
 def read_passwords(path: Path) -> dict[str, str]:

@@ -185,7 +185,7 @@ def run_fleet(  # noqa: PLR0913 - one argument an option
         raise _UsageError(f"{fault.filename or 'a file'}: {fault.strerror}") from fault
     report = fleet.report()
     console.print(scenario_table(report))
-    console.print(sums_line(report))
+    console.print(sums_line(report), soft_wrap=True)
     _write_report(report, transport["report"], as_json=transport["as_json"])
     wrong = ("honest_rejected", "hostile_accepted", "receipts_bad")
     if any(report[name] for name in wrong):

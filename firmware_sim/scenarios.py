@@ -6,13 +6,14 @@ device its budget. What makes an attack possible at all is sent under the kind `
 accepted.
 """
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from firmware_sim.device import SimulatedDevice
-from firmware_sim.envelope import Facts, Sealed, base64url, seal
+from firmware_sim.envelope import Facts, Sealed, base64url, open_envelope, seal
 from firmware_sim.keys import DeviceRecord, new_key, other_fleet
 from firmware_sim.ledger import ACCEPTED, DUPLICATE, Outgoing
 from firmware_sim.report import FLOODING, PRELUDE
@@ -99,7 +100,9 @@ def _tampered(actor: Actor, at_s: float) -> list[Outgoing]:
     facts = actor.device.facts(at_s)
     payload = b"." + os.urandom(12) + actor.device.measure(at_s)
     sealed = seal(actor.record.encoding, actor.record.key, facts, payload)
-    tampered = Sealed(flip_payload_bit(actor.record, sealed, payload), sealed.digest)
+    data = flip_payload_bit(actor.record, sealed, payload)
+    # A gateway that took it would give a receipt for what it took, so that is the digest to watch.
+    tampered = Sealed(data, hashlib.sha256(open_envelope(data).signing_input).digest())
     return [actor.attack(facts, tampered, "bad-signature")]
 
 
@@ -170,7 +173,7 @@ def _malformed(actor: Actor, at_s: float) -> list[Outgoing]:
         b"{" * 40,
         b"\xd2" + b"\x81" * 4_000,
     )
-    broken = Sealed(variants[facts.seq % len(variants)], b"")
+    broken = Sealed(variants[facts.seq % len(variants)], sealed.digest)
     return [actor.attack(replace(facts, session=b"", seq=-1), broken, "malformed")]
 
 

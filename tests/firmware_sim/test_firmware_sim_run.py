@@ -208,3 +208,15 @@ async def test_the_kit_passes_what_the_fake_gets_right_and_fails_what_it_gets_wr
         sloppy = await kit("cose/envelope/unprotected kid")
         assert sloppy["failed"] == 2
         assert {tuple(row["outcome"]) for row in sloppy["failures"]} == {("accepted",), ("receipt accepted",)}
+
+
+async def test_a_gateway_that_skips_signatures_is_found_out(broker, tmp_path, monkeypatch):
+    monkeypatch.setattr("firmware_sim_fake_gateway.holds", lambda _key, _opened: True)
+    async with fake_gateway(keys_of(8), broker.port) as gateway:
+        report, _ = await run_fleet(
+            gateway, broker.port, tmp_path, scenarios=("forged", "tampered"), hostile_share=0.5, rate=40, duration_s=2
+        )
+    for name in ("forged", "tampered"):
+        row = report["by_scenario"][name]
+        assert row["outcomes"] == {"accepted": row["sent"]}
+    assert report["hostile_accepted"] == report["unexpected"] > 0
