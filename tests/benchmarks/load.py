@@ -39,8 +39,13 @@ def cbor_text(text: str) -> bytes:
 
 def envelope(device: str, fleet: str, secret: bytes, session: bytes, seq: int, payload: bytes) -> bytes:
     claims = (
-        b"\xa3\x03" + cbor_text(fleet) + b"\x06\xfb" + struct.pack(">d", time.time())
-        + b"\x07\x50" + session + struct.pack(">Q", seq)
+        b"\xa3\x03"
+        + cbor_text(fleet)
+        + b"\x06\xfb"
+        + struct.pack(">d", time.time())
+        + b"\x07\x50"
+        + session
+        + struct.pack(">Q", seq)
     )
     protected = b"\xa4\x01\x27\x03\x18\x6e\x04" + cbor_bytes(device.encode()) + b"\x0f" + claims
     middle = cbor_bytes(protected)
@@ -91,7 +96,9 @@ class Client(asyncio.Protocol):
         o = self.options
         properties = b"\x21" + struct.pack(">H", 65535)
         flags = 0x02 | (0xC0 if o.username else 0)
-        body = string("MQTT") + b"\x05" + bytes([flags]) + struct.pack(">H", 60) + varint(len(properties)) + properties
+        body = (
+            string("MQTT") + b"\x05" + bytes([flags]) + struct.pack(">H", 60) + varint(len(properties)) + properties
+        )
         body += string(f"load-{secrets.token_hex(4)}")
         if o.username:
             body += string(o.username) + string(o.password)
@@ -198,8 +205,10 @@ def prepare(options: argparse.Namespace) -> list[bytes]:
         device = keys[number % len(keys)][0]
         numbers[device] += 1
         payload = json.dumps(
-            [{"bn": device, "n": "temp", "u": "Cel", "v": round(rng.gauss(21, 2), 2)},
-             {"n": "hum", "u": "%RH", "v": round(rng.gauss(45, 5), 2)}],
+            [
+                {"bn": device, "n": "temp", "u": "Cel", "v": round(rng.gauss(21, 2), 2)},
+                {"n": "hum", "u": "%RH", "v": round(rng.gauss(45, 5), 2)},
+            ],
             separators=(",", ":"),
         ).encode()
         signed = envelope(device, options.fleet, secrets_of[device], sessions[device], numbers[device], payload)

@@ -1,0 +1,162 @@
+"""What is measured: a real mosquitto on the recommended configuration, a real gateway process, registered devices."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from nacl.bindings import crypto_sign_seed_keypair
+from support.mosquitto import ACCOUNTS, Mosquitto
+
+from gateway.ops.control import NoGatewayError, request
+
+FLEET = "plant-7"
+GATEWAY = "gw-1"
+HERE = Path(__file__).resolve().parent
+
+
+def raw_ed25519_rate(seconds: float = 1.5) -> float:
+    """Signatures of 250 bytes that one core verifies a second, by the same libsodium call as the gateway's worker."""
+    from nacl.bindings import crypto_sign, crypto_sign_open
+
+    public, secret = crypto_sign_seed_keypair(os.urandom(32))
+    signed = crypto_sign(os.urandom(250), secret)
+    start, count = time.process_time(), 0
+    while time.process_time() - start < seconds:
+        for _ in range(200):
+            crypto_sign_open(signed, public)
+        count += 200
+    return count / (time.process_time() - start)
+
+
+class Stack:
+    """Broker and gateway in ``folder``, with ``devices`` registered Ed25519 devices."""
+
+    def __init__(self, folder: Path, devices: int) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.broker = Mosquitto(folder / "mosquitto")
+        self.keys = folder / "keys.json"
+        self.gateway: subprocess.Popen[bytes] | None = None
+        self._write(devices)
+
+    def _write(self, devices: int) -> None:
+        log_key = Ed25519PrivateKey.generate()
+        pem = log_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        public = log_key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        for name, data in (("log-key.pem", pem), ("password", ACCOUNTS["gateway"].encode())):
+            (self.folder / name).write_bytes(data)
+            (self.folder / name).chmod(0o600)
+        seeds = {f"urn:dev:mac:{number:016x}": os.urandom(32) for number in range(devices)}
+        self.keys.write_text(json.dumps({device: seed.hex() for device, seed in seeds.items()}))
+        rows: list[dict[str, str]] = [
+            {"kind": "miner", "id": GATEWAY, "public_key": base64.b64encode(public).decode(),
+             "log": f"securenet/{FLEET}/{GATEWAY}"}
+        ]  # fmt: skip
+        rows += [
+            {"kind": "device", "id": device,
+             "public_key": base64.b64encode(crypto_sign_seed_keypair(seed)[0]).decode()}
+            for device, seed in seeds.items()
+        ]  # fmt: skip
+        common = {"fleet": FLEET, "alg": "Ed25519", "status": "active"}
+        with (self.folder / "registry.jsonl").open("w") as registry:
+            registry.writelines(json.dumps(row | common) + "\n" for row in rows)
+        (self.folder / "gateway.toml").write_text(
+            f"""
+[gateway]
+id = "{GATEWAY}"
+fleet = "{FLEET}"
+data_dir = "{self.folder}/data"
+log_key_file = "{self.folder}/log-key.pem"
+[registry]
+file = "{self.folder}/registry.jsonl"
+[mqtt]
+port = {self.broker.port}
+username = "gateway"
+password_file = "{self.folder}/password"
+[coap]
+enabled = false
+[limits]
+# The load comes from few devices at a high rate; the buckets are asked all the same.
+device_rate_per_s = 10000.0
+device_burst = 100000
+mqtt_peer_rate_per_s = 10000.0
+mqtt_peer_burst = 100000
+"""
+        )
+
+    def start(self) -> float:
+        """Start broker and gateway; returns the seconds from the gateway's start to ready."""
+        if self.broker.process is None:
+            self.broker.start()
+        start = time.perf_counter()
+        log = (self.folder / "gateway.log").open("ab")
+        self.gateway = subprocess.Popen(
+            [sys.executable, "-m", "gateway", "run", "--config", str(self.folder / "gateway.toml")],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        while time.perf_counter() - start < 60:
+            if self.gateway.poll() is not None:
+                break
+            try:
+                if self.status()["ready"]:
+                    return time.perf_counter() - start
+            except NoGatewayError:
+                pass
+            time.sleep(0.05)
+        raise RuntimeError((self.folder / "gateway.log").read_text()[-4000:])
+
+    def status(self) -> dict[str, Any]:
+        return asyncio.run(request(self.folder / "data" / "control.sock", "status"))
+
+    def stop(self) -> None:
+        if self.gateway is not None:
+            self.gateway.terminate()
+            self.gateway.wait(30)
+            self.gateway = None
+        self.broker.stop()
+
+    def processes(self) -> dict[str, psutil.Process]:
+        """The gateway, its signature worker, and the broker."""
+        assert self.gateway is not None
+        assert self.broker.process is not None
+        gateway = psutil.Process(self.gateway.pid)
+        (worker,) = gateway.children()
+        return {"gateway": gateway, "worker": worker, "broker": psutil.Process(self.broker.process.pid)}
+
+    def cpu_s(self) -> dict[str, float]:
+        """Processor seconds used so far, user and system."""
+        times = {name: process.cpu_times() for name, process in self.processes().items()}
+        return {name: used.user + used.system for name, used in times.items()}
+
+    def resident_mb(self) -> dict[str, float]:
+        """Resident memory; pages shared between gateway and worker are counted in both."""
+        return {name: round(process.memory_info().rss / 1e6, 1) for name, process in self.processes().items()}
+
+    def load(self, *options: str) -> dict[str, Any]:
+        """Run the load generator in a process of its own; returns its report and the processor time a message."""
+        before = self.cpu_s()
+        done = subprocess.run(
+            [sys.executable, str(HERE / "load.py"), "--port", str(self.broker.port), "--username", "bench",
+             "--password", ACCOUNTS["bench"], "--keys", str(self.keys), "--fleet", FLEET, *options],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+        report: dict[str, Any] = json.loads(done.stdout)
+        used = self.cpu_s()
+        report["cpu_us_per_message"] = {
+            name: round((used[name] - before[name]) * 1e6 / max(1, report["receipts"]), 1) for name in used
+        }
+        return report
