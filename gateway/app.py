@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import structlog
@@ -30,17 +31,26 @@ from gateway.ingest.intake import IntakeQueue
 from gateway.ingest.ledger import Ledger
 from gateway.ingest.pipeline import Clock, Ingest
 from gateway.ingest.windows import WindowCache
-from gateway.journal import Journal, JournalDamaged, JournalFault, MaintenanceReport, Opened, open_journal
+from gateway.journal import (
+    Journal,
+    JournalDamaged,
+    JournalFault,
+    MaintenanceReport,
+    Opened,
+    open_journal,
+    open_reader,
+)
 from gateway.message import PushbackReason
-from gateway.ops.control import ControlServer
+from gateway.ops.control import CONTROL_SOCKET, ControlServer
 from gateway.ops.exitcodes import ExitCode
+from gateway.ops.publish import publish
 from gateway.ops.secrets import load_log_key, read_optional_secret, secret_path
 from gateway.ops.status import status_report
 from gateway.ops.supervisor import TaskState, supervise
 from gateway.receipt import ReceiptWriter
 from gateway.registry.file import FileRegistry
 from gateway.tlog.checkpoint import note
-from gateway.tlog.tiles import TileWriter
+from gateway.tlog.tiles import MissingTileError, TileWriter
 from gateway.transport.coap import CoapTransport
 from gateway.transport.mqtt import MqttTransport
 from gateway.transport.port import Transport
@@ -50,7 +60,6 @@ log = structlog.get_logger("gateway")
 
 _MAINTAIN_S = 1.0
 _SWITCH_INTERVAL_S = 0.0002
-CONTROL_SOCKET = "control.sock"
 
 
 class Parts(NamedTuple):
@@ -159,6 +168,7 @@ class Gateway:
                 ingest = tasks.create_task(self._ingest.run(), name="ingest")
                 care = tasks.create_task(self._take_care(), name="journal")
                 reloads = tasks.create_task(self._reload_when_asked(), name="reload")
+                publisher = tasks.create_task(self._publish_when_sealed(), name="publish")
                 running = [
                     tasks.create_task(
                         supervise(
@@ -174,7 +184,7 @@ class Gateway:
                 log.info("gateway.started", origin=self.config.origin, log_size=self._ledger.size)
                 await self._stopping.wait()
                 await self._stop(ingest)
-                for task in (crypto, care, reloads, *running):
+                for task in (crypto, care, reloads, publisher, *running):
                     task.cancel()
         except* (JournalDamaged, JournalFault, CryptoWorkerLost) as faults:
             for fault in faults.exceptions:
@@ -233,6 +243,28 @@ class Gateway:
             self._ingest.touched.clear()
             with contextlib.suppress(JournalFault):
                 self._maintenance = await self._journal.maintain(wall_ms())
+
+    async def _publish_when_sealed(self) -> None:
+        """Write tiles and checkpoint to ``log.publish_dir`` after each checkpoint; a fault is told once."""
+        directory = self.config.log.publish_dir
+        published, failed = 0, False
+        while directory:
+            await self._ingest.sealed.wait()
+            self._ingest.sealed.clear()
+            try:
+                published = await asyncio.to_thread(self._publish, Path(directory), published)
+            except (OSError, MissingTileError, JournalFault) as fault:
+                if not failed:
+                    log.error("log.not_published", detail=str(fault))
+                failed = True
+            else:
+                failed = False
+
+    def _publish(self, directory: Path, since: int) -> int:
+        """Publish what the newest checkpoint covers; returns its size."""
+        with open_reader(self.config.gateway.data_dir) as reader:
+            checkpoint = reader.latest_checkpoint()
+            return since if checkpoint is None else publish(reader, checkpoint, directory, since=since).size
 
     async def _status(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
         """The answer to ``securenet status``."""

@@ -1,8 +1,9 @@
 """Step 5, ISDUP(T): the replay window, and what a message that is not fresh has to be called.
 
 A message's identity is (device, session, sequence). Per device the window remembers the newest eight sessions by
-first acceptance, and per session a bitmap of the highest number and the 1,024 below it. It is fed by accepted messages
-only. What it cannot tell apart (the same message again, or a number signed twice) the journal's digest decides.
+first acceptance, and per session a bitmap of the highest number and the 1,024 below it. It is fed by accepted
+messages only. What it cannot tell apart (the same message again, or a number signed twice) the journal's digest
+decides.
 """
 
 from __future__ import annotations

@@ -12,10 +12,10 @@ import click
 from gateway.cli.fsck import FsckReport, fsck
 from gateway.cli.options import config_at, config_option, data_dir_of, data_dir_option, journal_in, registry_at
 from gateway.cli.output import CliError, emit, facts, json_option, table, wants_json
-from gateway.cli.publish import publish
 from gateway.journal import CheckpointRow, Reader
 from gateway.message import Alg
 from gateway.ops.exitcodes import ExitCode
+from gateway.ops.publish import publish
 from gateway.tlog.checkpoint import CheckpointError, VerifierKey, parse_verifier_key
 from gateway.tlog.entry import Entry, EntryError, parse_entry
 from gateway.tlog.tiles import MissingTileError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 
 from gateway.message import RawMessage
@@ -48,20 +49,32 @@ class IntakeQueue:
         await self._arrived.wait()
         self._arrived.clear()
 
-    def take(self, limit: int, *, patient: bool = True) -> list[RawMessage]:
+    def take(self, limit: int, *, patient: bool = True, max_bytes: int | None = None) -> list[RawMessage]:
         """Take up to ``limit`` messages out, half the places for each kind when both have more than fits.
 
         Args:
             limit: messages at most.
             patient: False leaves the patient ones where they are.
+            max_bytes: stop when the payloads reach this; at least one message is taken.
         """
-        impatient, waiting = self._impatient, self._patient
-        places = limit - min(len(waiting), limit // 2) if patient else limit
-        taken = [impatient.popleft() for _ in range(min(len(impatient), places))]
+        places = limit - min(len(self._patient), limit // 2) if patient else limit
+        taken: list[RawMessage] = []
+        room = _take(self._impatient, places, taken, sys.maxsize if max_bytes is None else max_bytes)
         if patient:
-            taken += [waiting.popleft() for _ in range(min(len(waiting), limit - len(taken)))]
+            _take(self._patient, limit - len(taken), taken, room)
         return taken
 
     def depth(self, *, patient: bool = True) -> int:
         """Messages that wait, with or without the patient ones."""
         return len(self._impatient) + (len(self._patient) if patient else 0)
+
+
+def _take(queue: deque[RawMessage], places: int, taken: list[RawMessage], room: int) -> int:
+    """Move messages until places or bytes run out; returns the bytes that are left."""
+    for _ in range(min(len(queue), places)):
+        if room <= 0 and taken:
+            break
+        raw = queue.popleft()
+        room -= len(raw.payload)
+        taken.append(raw)
+    return room

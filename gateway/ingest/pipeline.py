@@ -34,6 +34,7 @@ log = structlog.get_logger("ingest")
 _IN_FLIGHT = 2
 _RETRY_AFTER_S = 5
 _COMMIT_RETRY_S = 1.0
+_BATCH_BYTES = 1 << 20
 
 
 class Store(Protocol):
@@ -104,8 +105,11 @@ class Ingest:
         self._clock = clock
         self._decide_queue: asyncio.Queue[_Batch | Duty | None] = asyncio.Queue(_IN_FLIGHT)
         self._commit_queue: asyncio.Queue[tuple[Draft, asyncio.Task[list[bytes]]] | None] = asyncio.Queue(_IN_FLIGHT)
+        # A group has to fit into the journal's budget many times over, or it would never be committed.
+        self._batch_bytes = min(_BATCH_BYTES, config.journal.budget_bytes // 64)
         self.journal_fault: str | None = None
         self.touched = asyncio.Event()
+        self.sealed = asyncio.Event()
         self.counters = Counters()
 
     async def run(self) -> None:
@@ -144,7 +148,7 @@ class Ingest:
                 continue
             if depth < limit and linger_s and not self._intake.closed:
                 await asyncio.sleep(linger_s)
-            raws = self._intake.take(limit)
+            raws = self._intake.take(limit, max_bytes=self._batch_bytes)
             tickets, claims = self._admission.admit(raws, self._registry.snapshot, self._clock.monotonic_s())
             await self._submit(tasks, tickets, claims)
 
@@ -238,8 +242,11 @@ class Ingest:
         """One group after the other to the disk; the answers of a group leave behind it."""
         while (work := await self._commit_queue.get()) is not None:
             draft, signatures = work
-            await self._commit(draft.group(await signatures, self._receipts, self._note))
+            group = draft.group(await signatures, self._receipts, self._note)
+            await self._commit(group)
             self.counters.groups += 1
+            if group.checkpoint is not None:
+                self.sealed.set()
             self._ledger.committed(draft)
             wall_ms = self._clock.wall_ms()
             for ticket in draft.tickets:

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from nacl.bindings import crypto_sign_seed_keypair
+from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
 from support.mosquitto import ACCOUNTS, Mosquitto
 
 from gateway.ops.control import NoGatewayError, request
@@ -27,8 +27,6 @@ HERE = Path(__file__).resolve().parent
 
 def raw_ed25519_rate(seconds: float = 1.5) -> float:
     """Signatures of 250 bytes that one core verifies a second, by the same libsodium call as the gateway's worker."""
-    from nacl.bindings import crypto_sign, crypto_sign_open
-
     public, secret = crypto_sign_seed_keypair(os.urandom(32))
     signed = crypto_sign(os.urandom(250), secret)
     start, count = time.process_time(), 0

@@ -50,6 +50,15 @@ async def test_neither_kind_starves_the_other_and_order_is_kept(limit):
         assert len(numbers) >= limit // 2
 
 
+@pytest.mark.parametrize(("max_bytes", "taken"), [(1, 1), (100, 1), (101, 2), (250, 3), (10_000, 8)])
+async def test_a_batch_is_bounded_in_bytes_and_never_empty(max_bytes, taken):
+    intake = IntakeQueue(100)
+    for n in range(4):
+        for transport in ("mqtt", "coap"):
+            intake.offer(raw(transport, n)._replace(payload=bytes(100)))
+    assert len(intake.take(8, max_bytes=max_bytes)) == taken
+
+
 async def test_one_kind_alone_gets_all_the_places():
     for transport in ("mqtt", "coap"):
         intake = IntakeQueue(100)

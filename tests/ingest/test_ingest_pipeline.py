@@ -5,7 +5,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from conftest import LOG_KEY, Sender, World
+from ingest_world import LOG_KEY, Sender, World
 
 from gateway import receipt
 from gateway.crypto.keys import PublicKey

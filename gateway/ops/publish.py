@@ -1,14 +1,14 @@
-"""``log publish``: the log as files, for any static web server (c2sp.org/tlog-tiles).
+"""The log as files, for any static web server (c2sp.org/tlog-tiles).
 
 Tiles first, then the entry bundles, and the checkpoint last, by renaming: whoever fetches the checkpoint finds all
-that it promises. A full tile never changes and is written once. Entries that the retention policy dropped have no
-bundle.
+that it promises. A full tile never changes and is written once; the partial ones that led to it go when it is there.
+Entries that the retention policy dropped have no bundle.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,18 +26,22 @@ class Published(NamedTuple):
     entries_missing: int
 
 
-def publish(reader: Reader, checkpoint: CheckpointRow, directory: Path) -> Published:
+def publish(reader: Reader, checkpoint: CheckpointRow, directory: Path, *, since: int = 0) -> Published:
     """Write what is missing in ``directory`` of the tree of ``checkpoint``.
+
+    Args:
+        reader: the journal.
+        checkpoint: what is to be published.
+        directory: the web server's.
+        since: a tree size whose full tiles are known to be there, so that only what came after is looked at.
 
     Raises:
         OSError: the directory cannot be written.
         MissingTileError: the journal lacks a hash of that tree.
     """
-    written = 0
-    for name, data in _tiles(reader, checkpoint.size):
-        written += _write_once(directory / name, data)
+    written = _publish_tiles(reader, checkpoint.size, directory, since)
     missing = 0
-    for start in range(0, checkpoint.size, TILE_WIDTH):
+    for start in range(since // TILE_WIDTH * TILE_WIDTH, checkpoint.size, TILE_WIDTH):
         width = min(TILE_WIDTH, checkpoint.size - start)
         path = directory / entries_path(start // TILE_WIDTH, width)
         if path.exists():
@@ -45,23 +49,35 @@ def publish(reader: Reader, checkpoint: CheckpointRow, directory: Path) -> Publi
         entries = [row.entry for row in reader.entries(start, start + width)]
         if len(entries) == width:
             written += _write_once(path, entry_bundle(entries))
+            _drop_partial(path, width)
         else:
             missing += width
     written += _replace(directory / "checkpoint", checkpoint.text.encode())
     return Published(checkpoint.size, written, missing)
 
 
-def _tiles(reader: Reader, size: int) -> Iterator[tuple[str, bytes]]:
-    level, count = 0, size
+def _publish_tiles(reader: Reader, size: int, directory: Path, since: int) -> int:
+    written = 0
+    level, count, known = 0, size, since
     while count:
-        for index in range(count // TILE_WIDTH):
+        for index in range(known // TILE_WIDTH, count // TILE_WIDTH):
+            path = directory / tile_path(level, index)
+            if path.exists():
+                continue
             data = reader.tile(level, index)
             if data is None or len(data) != TILE_WIDTH * HASH_BYTES:
                 raise MissingTileError(f"tile {level}/{index} is not in the journal")
-            yield tile_path(level, index), data
-        level, count = level + 1, count // TILE_WIDTH
+            written += _write_once(path, data)
+            _drop_partial(path, TILE_WIDTH)
+        level, count, known = level + 1, count // TILE_WIDTH, known // TILE_WIDTH
     for tile in partial_tiles(reader, size):
-        yield tile.path, tile.data
+        written += _write_once(directory / tile.path, tile.data)
+    return written
+
+
+def _drop_partial(path: Path, width: int) -> None:
+    if width == TILE_WIDTH:
+        shutil.rmtree(path.with_name(path.name + ".p"), ignore_errors=True)
 
 
 def _write_once(path: Path, data: bytes) -> int:
