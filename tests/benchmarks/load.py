@@ -1,7 +1,8 @@
 """A load generator that costs as little as Python allows, so that it can share two cores with what it measures.
 
 Everything is signed and framed before the clock starts. It speaks just enough MQTT 5: CONNECT, SUBSCRIBE, PUBLISH
-at QoS 1, PUBACK. Receipts are matched by Correlation Data, four bytes that count the messages. It prints one JSON object.
+at QoS 1, PUBACK. Receipts are matched by Correlation Data, four bytes that count the messages. It prints one JSON
+object.
 
     python tests/benchmarks/load.py --port 1883 --username bench --password … --keys keys.json --fleet f \\
         --messages 100000 --devices 2000 --outstanding 2000            # as fast as receipts come back
