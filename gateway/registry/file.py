@@ -13,14 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
-from gateway.crypto.keys import KeyRefused, PublicKey, parse_public_key
-from gateway.message import Alg
+from gateway.crypto.keys import KeyRefused, parse_public_key
 from gateway.registry.line import MAX_LINE_BYTES, Line, LineRefused, parse_line, shown
-from gateway.registry.points import are_ed25519_points, is_p256_point
 from gateway.registry.port import Device, Miner, RegistrySnapshot, SnapshotBuilder, TooManyTraitsError
 
 MAX_FILE_BYTES: Final = 512 << 20
-_POINTS_AT_ONCE: Final = 512
 
 
 class RegistryError(Exception):
@@ -115,24 +112,15 @@ def _check_file(path: Path, descriptor: int) -> None:
 
 def _read(path: Path, file: BinaryIO) -> SnapshotBuilder:
     builder = SnapshotBuilder()
-    waiting: list[tuple[int, bytes]] = []
     for number, raw in enumerate(_lines(file), 1):
         try:
             line = parse_line(raw)
-            if line is None:
-                continue
-            _take(line, builder)
+            if line is not None:
+                _take(line, builder)
         except LineRefused as refusal:
-            _check_points(path, waiting)
             raise RegistryError(path, number, refusal.problem, refusal.hint) from None
         except TooManyTraitsError as error:
             raise RegistryError(path, number, str(error), "split the fleets over several gateways") from None
-        if line.alg is Alg.ED25519:
-            waiting.append((number, line.key))
-        if len(waiting) == _POINTS_AT_ONCE:
-            _check_points(path, waiting)
-            waiting.clear()
-    _check_points(path, waiting)
     return builder
 
 
@@ -145,33 +133,11 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 def _take(line: Line, builder: SnapshotBuilder) -> None:
     if line.id in builder:
         raise LineRefused(f"the id {shown(line.id)} stands twice", "an id may stand once; keep one of the lines")
-    if line.alg is Alg.ES256 and not is_p256_point(line.key):
-        raise _key_refused(line.alg, line.key)
-    builder.add(_registration(line))
-
-
-def _registration(line: Line) -> Device | Miner:
-    key = PublicKey(line.alg, line.key)
-    if line.log is None:
-        return Device(line.id, line.fleet, key, line.status)
-    return Miner(line.id, line.fleet, key, line.status, line.log)
-
-
-def _check_points(path: Path, waiting: list[tuple[int, bytes]]) -> None:
-    """Check many Ed25519 keys at once; when one is refused, find the first and name its line."""
-    if are_ed25519_points([key for _number, key in waiting]):
-        return
-    for number, key in waiting:
-        if not are_ed25519_points([key]):
-            refusal = _key_refused(Alg.ED25519, key)
-            raise RegistryError(path, number, refusal.problem, refusal.hint)
-
-
-def _key_refused(alg: Alg, key: bytes) -> LineRefused:
-    """Ask the crypto room for the reason."""
-    reason = "it is no point that may be registered"
     try:
-        parse_public_key(alg, key)
+        key = parse_public_key(line.alg, line.key)
     except KeyRefused as refusal:
-        reason = str(refusal)
-    return LineRefused(f"public_key is refused: {reason}", "export the device's public key again")
+        raise LineRefused(f"public_key is refused: {refusal}", "export the device's public key again") from None
+    if line.log is None:
+        builder.add(Device(line.id, line.fleet, key, line.status))
+    else:
+        builder.add(Miner(line.id, line.fleet, key, line.status, line.log))

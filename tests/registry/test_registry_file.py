@@ -156,7 +156,7 @@ def test_a_key_of_mixed_order_is_not_refused(path):
     assert load_registry(write(path, device(public_key=b64(mixed)))).device("dev-1").key.data == mixed
 
 
-def test_the_first_bad_line_is_named_although_points_are_checked_in_bulk(path):
+def test_the_first_bad_line_is_named(path):
     off_curve = b64((2).to_bytes(32, "little"))
     lines = [device(f"d-{number}") for number in range(1100)]
     lines[3]["public_key"] = lines[1050]["public_key"] = off_curve
