@@ -56,6 +56,7 @@ def main() -> None:
 @click.option("--log-key", help="The gateway's log key: name+hash+base64, or the base64 of 32 bytes.")
 @click.option("--log-key-file", type=_FILE, help="A file that holds the log key.")
 @click.option("--hostile", type=click.IntRange(0, 100), default=4, show_default=True, help="Devices a scenario.")
+@click.option("--first", type=click.IntRange(0, 10**6), default=0, help="Number of the first device.")
 @click.option("--seed", help="Derive all keys from this text. For tests only: whoever knows it has the keys.")
 def make_keys(  # noqa: PLR0913 - one argument an option
     *,
@@ -67,13 +68,14 @@ def make_keys(  # noqa: PLR0913 - one argument an option
     log_key: str | None,
     log_key_file: Path | None,
     hostile: int,
+    first: int,
     seed: str | None,
 ) -> None:
     """Make the keys of a fleet, and the registry file that introduces it to the gateway."""
     if seed is not None:
         click.echo("Keys from a seed are for tests only.", err=True)
     made = fleet_keys.generate(
-        fleet, devices, (*SCENARIOS, *KIT_ROLES), hostile, None if seed is None else seed.encode()
+        fleet, devices, (*SCENARIOS, *KIT_ROLES), hostile, None if seed is None else seed.encode(), first=first
     )
     lines = list(fleet_keys.registry_lines(made))
     key = _log_key(log_key, log_key_file)

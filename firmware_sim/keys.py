@@ -152,7 +152,9 @@ def _record(  # noqa: PLR0913 - a row of a table, every column named at the call
     )
 
 
-def generate(fleet: str, count: int, roles: Iterable[str], per_role: int, seed: bytes | None = None) -> FleetKeys:
+def generate(  # noqa: PLR0913 - a fleet is described in one breath
+    fleet: str, count: int, roles: Iterable[str], per_role: int, seed: bytes | None = None, *, first: int = 0
+) -> FleetKeys:
     """Make the keys of a fleet: `count` honest devices and `per_role` devices for every hostile role.
 
     Half of each group speak COSE and half JWS, and a quarter sign with ES256. Hostile devices are devices of their
@@ -164,10 +166,12 @@ def generate(fleet: str, count: int, roles: Iterable[str], per_role: int, seed: 
         roles: hostile roles, by scenario name.
         per_role: devices for each of them.
         seed: derive every key from it; such keys are for tests only.
+        first: number of the first device, so that two key files can name different devices.
     """
-    devices = [_record(index, fleet=fleet, role=HONEST, seed=seed) for index in range(count)]
+    numbers = range(first, first + count)
+    devices = [_record(index, fleet=fleet, role=HONEST, seed=seed) for index in numbers]
     for role in roles:
-        devices.extend(_of_role(role, fleet, index, seed) for index in range(per_role))
+        devices.extend(_of_role(role, fleet, first + index, seed) for index in range(per_role))
     return FleetKeys(fleet, tuple(devices))
 
 

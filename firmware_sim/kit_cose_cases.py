@@ -2,10 +2,11 @@
 
 import hashlib
 import struct
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from firmware_sim.envelope import Facts, cose_protected, sig_structure
+from firmware_sim.envelope import cose_protected, sig_structure
 from firmware_sim.keys import Algorithm, other_fleet
 from firmware_sim.kit_cose import (
     ALG_OTHER_TYPE,
@@ -134,7 +135,7 @@ def _seq(seq: int) -> Make:
 
 def _zero_session(bench: Bench) -> Iterable[Step]:
     speaker = bench.solo()
-    facts: Facts = speaker.facts(session=bytes(8))
+    facts = speaker.facts(session=bytes(8), seq=time.time_ns())
     yield speaker.step("cose", speaker.sealed("cose", facts), ACCEPTED)
 
 

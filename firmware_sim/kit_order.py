@@ -86,7 +86,7 @@ def _bad_reuse(bench: Bench, encoding: Encoding) -> Iterable[Step]:
 
 FIRST_REASON: Final[tuple[tuple[str, Simple], ...]] = (
     ("too large and signed", _one(lambda b, e: b.device().says(e, "too-large", payload=bytes(b.message_bytes)))),
-    ("too large and noise", _too_large_garbage(b"")),
+    ("too large and noise", _too_large_garbage(b"\x00")),
     ("too large and cut COSE", _too_large_garbage(b"\xd2\x84")),
     ("too large and cut JWS", _too_large_garbage(b"{")),
     (

@@ -182,6 +182,11 @@ def test_half_of_a_fleet_speaks_jws_and_a_part_signs_with_p256():
     assert len({device.device_id for device in honest}) == 80
 
 
+def test_two_key_files_can_name_different_devices():
+    low, high = (generate("villa", 20, ROLES, 2, first=first).devices for first in (0, 1_000))
+    assert not {device.device_id for device in low} & {device.device_id for device in high}
+
+
 def test_registry_lines_name_every_registered_device_once_and_no_secret():
     keys = generate("villa", 10, ROLES, 2)
     rows = [json.loads(line) for line in registry_lines(keys)]
