@@ -109,7 +109,7 @@ def tell(findings: Sequence[Finding]) -> str:
     """A few of each kind, for a failing assertion."""
     kinds = dict.fromkeys(finding.kind for finding in findings)
     return "\n".join(
-        f"{sum(1 for each in findings if each.kind is kind)} × {kind}; for instance "
+        f"{sum(1 for each in findings if each.kind is kind)} times {kind}; for instance "
         + "; ".join([each.where for each in findings if each.kind is kind][:3])
         for kind in kinds
     )

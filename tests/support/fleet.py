@@ -2,7 +2,8 @@
 
 Envelopes and MQTT packets are firmware_sim's, which was written from the formats page alone. A message is sent again,
 the same bytes, when it was acknowledged by the broker and no receipt came; what the broker did not acknowledge, the
-connection sends again by itself.
+connection sends again by itself. Now and then it sends again what it holds a receipt for, as a replayer would: the
+answer has to be the first receipt.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ FLEET = "plant-7"
 _TICK_S = 0.01
 _RESEND_FIRST_S = 2.0
 _RESEND_LAST_S = 16.0
+_REPLAYED_SHARE = 0.03
+_REPLAY_WITHIN_S = 10.0
 _PAYLOAD_TYPE = {"cose": 112, "jws": 110}
 _PAYLOAD = {"cose": b"\x81\xa2\x00\x64temp\x02\x18", "jws": b'[{"n":"temp","v":%d}]'}
 
@@ -91,7 +94,8 @@ class Fleet:
     def __init__(self, records: Sequence[DeviceRecord], rng: random.Random, port: int, password: str) -> None:
         self._author = Author(records, rng)
         self._due: list[tuple[float, float, int]] = []
-        self._numbers: dict[bytes, int] = {}
+        self._rng = rng
+        self._stopping = False
         self.strays: list[str] = []
         self.open_count = 0
         self.published_s = 0.0
@@ -131,6 +135,7 @@ class Fleet:
 
     async def drain(self, timeout_s: float) -> int:
         """Wait until every message has a receipt; returns how many have none after the time is over."""
+        self._stopping = True
         deadline = time.monotonic() + timeout_s
         while self.open_count and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
@@ -159,8 +164,9 @@ class Fleet:
                 _, wait_s, number = heapq.heappop(self._due)
                 message = self.messages[number]
                 if message.receipts:
-                    continue
-                if message.on_its_way:
+                    if not self._stopping and wait_s == 0.0:
+                        self._send(number, message, _RESEND_LAST_S)
+                elif message.on_its_way:
                     heapq.heappush(self._due, (now_s + 0.5, wait_s, number))
                 else:
                     self._send(number, message, min(2 * wait_s, _RESEND_LAST_S))
@@ -198,6 +204,9 @@ class Fleet:
             self.strays.append("a receipt came under another message's correlation data or topic")
         if not message.receipts:
             self.open_count -= 1
+            if self._rng.random() < _REPLAYED_SHARE:
+                due_s = time.monotonic() + self._rng.uniform(0.0, _REPLAY_WITHIN_S)
+                heapq.heappush(self._due, (due_s, 0.0, number))
         message.receipts[delivery.payload] = message.receipts.get(delivery.payload, 0) + 1
 
 

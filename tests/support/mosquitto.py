@@ -1,4 +1,4 @@
-"""A real mosquitto, run on the configuration that we recommend (config/mosquitto), on free ports and in a temp folder."""
+"""A real mosquitto on the configuration that we recommend (config/mosquitto), on free ports, in a temp folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ import pytest
 
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "mosquitto"
 ACCOUNTS = {"gateway": "gateway-secret", "monitor": "monitor-secret", "bench": "bench-secret"}
-_BENCH_ACL = "\n# Tests alone: one account that speaks for many devices.\nuser bench\ntopic readwrite securenet/v1/#\n"
+_BENCH_ACL = (
+    "\n# Tests alone: one account that speaks for many devices.\nuser bench\ntopic readwrite securenet/v1/#\n"
+)
 
 
 def free_port(kind: int = socket.SOCK_STREAM) -> int:
@@ -35,7 +37,7 @@ def mosquitto_path() -> str:
 
 
 class Mosquitto:
-    """A broker process. ``accounts`` are added to gateway, monitor and bench; ``tls`` names a folder of certificates."""
+    """A broker process. ``accounts`` join gateway, monitor and bench; ``tls`` names a folder of certificates."""
 
     def __init__(self, folder: Path, accounts: dict[str, str] | None = None, tls: Path | None = None) -> None:
         self.program = mosquitto_path()
@@ -60,7 +62,7 @@ class Mosquitto:
                 continue
             if word in {"cafile", "certfile", "keyfile", "tls_version"} and self.tls is None:
                 continue
-            line = {
+            own = {
                 "password_file": f"password_file {passwords}",
                 "acl_file": f"acl_file {self.folder / 'acl'}",
                 "persistence_location": f"persistence_location {self.folder / 'state'}/",
@@ -68,17 +70,17 @@ class Mosquitto:
                 "certfile": f"certfile {self.tls}/broker.crt",
                 "keyfile": f"keyfile {self.tls}/broker.key",
             }.get(word, line)
-            line = line.replace("listener 8883", f"listener {self.tls_port} 127.0.0.1")
-            lines.append(line.replace("listener 1883 127.0.0.1", f"listener {self.port} 127.0.0.1"))
+            own = own.replace("listener 8883", f"listener {self.tls_port} 127.0.0.1")
+            lines.append(own.replace("listener 1883 127.0.0.1", f"listener {self.port} 127.0.0.1"))
         if os.geteuid() == 0:
             lines.append("user root")
         (self.folder / "mosquitto.conf").write_text("\n".join(lines) + "\n")
 
     def start(self) -> Mosquitto:
-        log = (self.folder / "mosquitto.log").open("ab")
-        self.process = subprocess.Popen(
-            [self.program, "-c", str(self.folder / "mosquitto.conf")], stdout=log, stderr=subprocess.STDOUT
-        )
+        with (self.folder / "mosquitto.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [self.program, "-c", str(self.folder / "mosquitto.conf")], stdout=log, stderr=subprocess.STDOUT
+            )
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             with socket.socket() as probe:
