@@ -71,7 +71,7 @@ def export(  # noqa: PLR0913 -- click passes one argument for each option
                 index = reader.find(str(device), _hex(str(session), 8, "SESSION"), int(seq or 0))
         if index is None:
             raise CliError(ExitCode.NEGATIVE, "the journal has no such message (any more)")
-        file = dump(_build(reader, index, config, snapshot))
+        file = dump(build_proof(reader, index, config, snapshot))
     if out is None:
         click.echo(file, nl=False)
         return
@@ -113,7 +113,12 @@ def _by_digest(reader: Reader, digest: bytes) -> int | None:
     return None
 
 
-def _build(reader: Reader, index: int, config: Config, snapshot: RegistrySnapshot) -> ProofFile:
+def build_proof(reader: Reader, index: int, config: Config, snapshot: RegistrySnapshot) -> ProofFile:
+    """Build the proof of the message at ``index`` under the registry's keys, and see that it holds.
+
+    Raises:
+        CliError: there is no such message, no key, no checkpoint yet, or the proof would not hold; it says which.
+    """
     entry, row = reader.entry(index), reader.message(index)
     if entry is None or row is None:
         raise CliError(ExitCode.NEGATIVE, f"the entry {index} is no message, or it was dropped by the policy")

@@ -1,0 +1,107 @@
+"""What the demo shows: a live table in a terminal, plain lines elsewhere, and the last words."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Final, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from gateway.cli.demo_audit import HONEST, Findings
+from gateway.cli.output import plain
+
+_LINE_EVERY_S: Final = 2.0
+_MOST_REASONS: Final = 4
+
+
+class View:
+    """The picture while it runs: redrawn in place in a terminal, a line now and then elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._line_due_s = 0.0
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def say(self, text: str) -> None:
+        """One line of its own."""
+        self._console.print(Text(text))
+
+    def show(self, status: Mapping[str, Any], elapsed_s: float, state: str) -> None:
+        """The gateway's figures now."""
+        if self._live is not None:
+            self._live.update(_picture(status, elapsed_s, state), refresh=True)
+        elif time.monotonic() >= self._line_due_s:
+            self._line_due_s = time.monotonic() + _LINE_EVERY_S
+            self._console.print(Text(_status_line(status, elapsed_s)), soft_wrap=True)
+
+
+def _status_line(status: Mapping[str, Any], elapsed_s: float) -> str:
+    received, rejected = status["received"], status["rejected"]
+    most = sorted(rejected.items(), key=lambda item: -item[1])
+    reasons = ", ".join(f"{plain(reason)} {count}" for reason, count in most[:_MOST_REASONS])
+    more = f", {len(most) - _MOST_REASONS} more reasons" if len(most) > _MOST_REASONS else ""
+    return (
+        f"{elapsed_s:5.1f} s  received {sum(received.values())}, accepted {status['accepted']}, "
+        f"refused {sum(rejected.values())} ({reasons or 'none'}{more}), log {status['log_size']}, "
+        f"p99 {status['p99_ms']} ms"
+    )
+
+
+def _picture(status: Mapping[str, Any], elapsed_s: float, state: str) -> RenderableType:
+    drawn = Table(title="SecureNet Gateway", title_justify="left", box=None, pad_edge=False)
+    for column in ("", "messages"):
+        drawn.add_column(column, justify="right" if column else "left")
+    for transport, count in sorted(status["received"].items()):
+        drawn.add_row(f"received over {plain(transport)}", f"{count}")
+    drawn.add_row("accepted", f"{status['accepted']}", style="green")
+    for reason, count in sorted(status["rejected"].items()):
+        drawn.add_row(f"refused: {plain(reason)}", f"{count}", style="yellow")
+    drawn.add_row("in the log", f"{status['log_size']}")
+    drawn.add_row("half answered within", f"{status['p50_ms']} ms")
+    drawn.add_row("99 % answered within", f"{status['p99_ms']} ms")
+    return Group(drawn, Text(f"{elapsed_s:.0f} s, {state}", style="dim"))
+
+
+def tell(console: Console, report: Mapping[str, Any], findings: Findings) -> None:
+    """The last words: each scenario against what it must get, then the sums and the verdict."""
+    drawn = Table(box=None, pad_edge=False)
+    for column, justify in (("who", "left"), ("sent", "right"), ("must be", "left"), ("was", "left"), ("", "left")):
+        drawn.add_column(column, justify=justify, overflow="fold")  # type: ignore[arg-type] # rich's Literal
+    for name, scenario in sorted(findings.scenarios.items(), key=lambda item: (item[0] != HONEST, item[0])):
+        was = ", ".join(f"{plain(reason)} {count}" for reason, count in sorted(scenario.seen.items()))
+        mark = "WRONG" if scenario.wrong else "as it must be" if scenario.shown else "did not come to it"
+        style = "red" if scenario.wrong else "green" if scenario.shown else "dim"
+        drawn.add_row(name, f"{scenario.sent}", ", ".join(sorted(scenario.expected)), was, mark, style=style)
+    if not console.is_terminal:
+        console = Console(file=console.file, width=160)
+    console.print(drawn)
+    console.print()
+    proofs = f"{report['proofs_verified']} proof{'s' * (report['proofs_verified'] != 1)} verified offline"
+    refused = sum(report["rejected"].values())
+    for text in (
+        f"sent {report['sent']}, acknowledged {report['acknowledged']}, accepted {report['accepted']}, refused {refused}",
+        f"hostile accepted {report['hostile_accepted']}, honest refused {report['honest_rejected']}, lost {report['lost']}",
+        f"p50 {report['p50_ms']} ms, p99 {report['p99_ms']} ms, from the device's sending to the receipt in its hands",
+        f"log: {report['log_size']} entries, root {report['root']}, {proofs}",
+    ):
+        console.print(Text(text), soft_wrap=True)
+    for problem in report["problems"]:
+        console.print(Text(f"WRONG: {plain(problem)}", style="red"), soft_wrap=True)
+    if not report["problems"]:
+        console.print(Text("All as it must be.", style="green"))
