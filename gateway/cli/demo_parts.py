@@ -191,6 +191,7 @@ def mosquitto(folder: Path, port: int) -> Child:
         "max_queued_messages 0",
         "max_inflight_messages 2048",
         "max_packet_size 200000",
+        "set_tcp_nodelay true",
     ]
     if os.geteuid() == 0:
         lines.append("user root")

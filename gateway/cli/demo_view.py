@@ -94,10 +94,12 @@ def tell(console: Console, report: Mapping[str, Any], findings: Findings) -> Non
     console.print()
     proofs = f"{report['proofs_verified']} proof{'s' * (report['proofs_verified'] != 1)} verified offline"
     refused = sum(report["rejected"].values())
+    sums = {name: name for name in ("sent", "acknowledged", "accepted")}
+    wrongs = {"hostile accepted": "hostile_accepted", "honest refused": "honest_rejected", "lost": "lost"}
     for text in (
-        f"sent {report['sent']}, acknowledged {report['acknowledged']}, accepted {report['accepted']}, refused {refused}",
-        f"hostile accepted {report['hostile_accepted']}, honest refused {report['honest_rejected']}, lost {report['lost']}",
-        f"p50 {report['p50_ms']} ms, p99 {report['p99_ms']} ms, from the device's sending to the receipt in its hands",
+        f"{_listed(sums, report)}, refused {refused}",
+        _listed(wrongs, report),
+        f"p50 {report['p50_ms']} ms, p99 {report['p99_ms']} ms, from a device's sending to the receipt in its hands",
         f"log: {report['log_size']} entries, root {report['root']}, {proofs}",
     ):
         console.print(Text(text), soft_wrap=True)
@@ -105,3 +107,7 @@ def tell(console: Console, report: Mapping[str, Any], findings: Findings) -> Non
         console.print(Text(f"WRONG: {plain(problem)}", style="red"), soft_wrap=True)
     if not report["problems"]:
         console.print(Text("All as it must be.", style="green"))
+
+
+def _listed(names: Mapping[str, str], report: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {report[key]}" for name, key in names.items())
