@@ -7,6 +7,7 @@ a wait for the interpreter lock (ADR 0070).
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -298,14 +299,14 @@ def open_reader(directory: Path) -> Reader:
     database = directory / DATABASE
     if not database.is_file():
         raise FileNotFoundError(f"there is no journal at {database}")
-    leaves = LeavesFile.open_read_only(directory / LEAVES)
-    try:
+    with contextlib.ExitStack() as undo:
+        leaves = LeavesFile.open_read_only(directory / LEAVES)
+        undo.callback(leaves.close)
         with _faults():
             connection = connect_reader(database)
+            undo.callback(connection.close)
             check_version(connection)
-    except BaseException:
-        leaves.close()
-        raise
+        undo.pop_all()
     return Reader(connection, leaves, directory)
 
 

@@ -109,23 +109,18 @@ def connect_writer(path: Path, wal_pages: int) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=64
     )
-    try:
-        for pragma in (
-            f"page_size = {PAGE_BYTES}",
-            "auto_vacuum = INCREMENTAL",  # these two only count before the first table
-            "journal_mode = WAL",
-            "synchronous = FULL",
-            "temp_store = MEMORY",
-            f"cache_size = -{_CACHE_KIB}",
-            f"wal_autocheckpoint = {wal_pages}",
-            f"journal_size_limit = {wal_pages * PAGE_BYTES}",
-            "trusted_schema = OFF",
-        ):
-            connection.execute(f"PRAGMA {pragma}").fetchall()
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
+    pragmas = (
+        f"page_size = {PAGE_BYTES}",
+        "auto_vacuum = INCREMENTAL",  # these two only count before the first table
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "temp_store = MEMORY",
+        f"cache_size = -{_CACHE_KIB}",
+        f"wal_autocheckpoint = {wal_pages}",
+        f"journal_size_limit = {wal_pages * PAGE_BYTES}",
+        "trusted_schema = OFF",
+    )
+    return _with_pragmas(connection, pragmas)
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:
@@ -141,8 +136,7 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
-    connection.execute("PRAGMA query_only = ON")
-    return connection
+    return _with_pragmas(connection, ("query_only = ON",))
 
 
 def connect_care(path: Path) -> sqlite3.Connection:
@@ -152,8 +146,17 @@ def connect_care(path: Path) -> sqlite3.Connection:
         sqlite3.Error: It cannot be opened.
     """
     connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-    for pragma in ("synchronous = FULL", "wal_autocheckpoint = 0", "query_only = ON"):
-        connection.execute(f"PRAGMA {pragma}").fetchall()
+    return _with_pragmas(connection, ("synchronous = FULL", "wal_autocheckpoint = 0", "query_only = ON"))
+
+
+def _with_pragmas(connection: sqlite3.Connection, pragmas: Sequence[str]) -> sqlite3.Connection:
+    """Set them all, or close the connection and let the error through."""
+    try:
+        for pragma in pragmas:
+            connection.execute(f"PRAGMA {pragma}").fetchall()
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 
