@@ -23,6 +23,7 @@ from firmware_sim.kit_signature import signature_cases
 from firmware_sim.kit_transport import transport_cases
 from firmware_sim.kit_window import window_cases
 from firmware_sim.ledger import SILENT, UNSIGNED_REASONS, Via
+from firmware_sim.mqtt_packets import V5
 from firmware_sim.receipt import ReceiptVerifier
 
 __all__ = ["ConformanceOptions", "KitError", "all_cases", "run_kit"]
@@ -134,7 +135,8 @@ async def run_kit(
     findings: list[Finding] = []
     strays: list[str] = []
     if options.mqtt is not None:
-        mine = [case for case in cases if "mqtt" in case.over]
+        version5 = options.mqtt.version == V5
+        mine = [case for case in cases if "mqtt" in case.over and (version5 or not case.needs_mqtt5)]
         say(f"MQTT: {len(mine)} cases")
         bench = MqttBench(options.mqtt, Bench(keys, "mqtt", options.message_bytes), verifier, options.quiet_s)
         async with bench:

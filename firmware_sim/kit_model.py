@@ -186,6 +186,7 @@ class Case:
         make: makes the steps.
         over: the transports on which it makes sense.
         unclear: why two readings are possible, or an empty text.
+        needs_mqtt5: whether it rests on a property that MQTT 3.1.1 does not have.
     """
 
     name: str
@@ -193,6 +194,7 @@ class Case:
     make: Make
     over: tuple[Via, ...] = BOTH
     unclear: str = ""
+    needs_mqtt5: bool = False
 
 
 Raw = tuple[bytes, bytes]

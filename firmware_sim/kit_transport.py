@@ -225,7 +225,8 @@ def transport_cases() -> Iterator[Case]:
                 f"mqtt/{encoding}/media type {media!r}", "§4", _media(encoding, media, ACCEPTED), over=("mqtt",)
             )
         for media in MEDIA_TYPES_BAD[encoding]:
-            yield Case(f"mqtt/{encoding}/media type {media!r}", "§4", _media(encoding, media, M), over=("mqtt",))
+            name = f"mqtt/{encoding}/media type {media!r}"
+            yield Case(name, "§4", _media(encoding, media, M), over=("mqtt",), needs_mqtt5=True)
         yield from _coap_cases(encoding)
     for name in TOPICS:
         yield Case(f"mqtt/topic/{name}", "§3 step 0", _topic(name), over=("mqtt",))

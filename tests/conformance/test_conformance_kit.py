@@ -45,13 +45,14 @@ async def stage(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.broker
-async def test_every_input_of_the_kit_gets_the_outcome_that_the_page_names(stage, tmp_path):
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_every_input_of_the_kit_gets_the_outcome_that_the_page_names(stage, tmp_path, version):
     broker, gateway, coap_port = stage
     (tmp_path / "bench").write_text(ACCOUNTS["bench"])
     (tmp_path / "log.pub").write_text(fleet_keys.format_log_key(gateway.origin, gateway.log_key.data))
     command = [
         *(*FLEET_COMMAND, "--keys", tmp_path / "keys.json", "--log-key-file", tmp_path / "log.pub"),
-        *("--mqtt", f"127.0.0.1:{broker.port}", "--mqtt-username", "bench"),
+        *("--mqtt", f"127.0.0.1:{broker.port}", "--mqtt-username", "bench", "--mqtt-version", version),
         *("--mqtt-password-file", tmp_path / "bench", "--coap", f"coap://127.0.0.1:{coap_port}"),
         *("--report", tmp_path / "report.json"),
     ]
