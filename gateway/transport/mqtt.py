@@ -23,7 +23,7 @@ from mqttium.packets.subscription import SubscribeOptions
 from mqttium.types import Properties
 
 from gateway.config.model import MqttConfig
-from gateway.transport.mqtt_link import COUNTERS, MqttLink
+from gateway.transport.mqtt_link import COUNTERS, MqttLink, end_tasks
 from gateway.transport.mqtt_words import describe
 from gateway.transport.port import Intake, LinkState, LinkStatus
 from gateway.transport.subscriptions import HeldFilters
@@ -180,9 +180,7 @@ class MqttTransport:
             await asyncio.wait({task, closing}, return_when=asyncio.FIRST_COMPLETED)
             return await task if task.done() else None
         finally:
-            for each in (task, closing):
-                each.cancel()
-            await asyncio.gather(task, closing, return_exceptions=True)
+            await end_tasks((task, closing))
 
     async def _settle(self, client: AsyncClient, link: MqttLink, *, session_present: bool) -> None:
         """Subscribe, say so, and tell the fleet that we are online."""

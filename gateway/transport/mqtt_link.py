@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple
 
 from mqttium import FlowControlError, MQTTError, NotConnectedError, ProtocolError
@@ -29,6 +29,7 @@ COUNTERS = (
 )
 _OFFER_AGAIN_S = 0.05
 _CAUSE_S = 1.0
+_CANCEL_AGAIN_S = 0.1
 _OUTBOX_BYTES = 8 << 20
 _ID_CHARACTERS = 64
 
@@ -115,9 +116,7 @@ class MqttLink:
             raise cause or ConnectionError("the broker closed the connection")
         finally:
             self._over = True
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end_tasks(tasks)
 
     def _on_disconnect(self, cause: BaseException | None) -> None:
         if not self._ended.done():
@@ -255,6 +254,15 @@ class MqttLink:
             self._answer_due.set()
             self._outbox_due.clear()
             await self._outbox_due.wait()
+
+
+async def end_tasks(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel until it takes: ``asyncio.wait_for`` of Python 3.11 swallows a cancellation that meets a result."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _echoed(correlation: bytes | None) -> Properties | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 
-from mqttium.errors import BrokerDisconnectError, ConnectRefusedError, MQTTTimeoutError, SubscribeError
+from mqttium.errors import BrokerDisconnectError, ConnectRefusedError, MQTTError, MQTTTimeoutError, SubscribeError
 
 _MAX_CHARACTERS = 200
 _FAILURE = 0x80
@@ -67,6 +67,8 @@ def describe(fault: BaseException) -> str:
         return f"the broker's certificate does not hold: {printable(cause.verify_message)}"
     if isinstance(cause, OSError):
         return f"no connection: {printable(cause.strerror or str(cause) or type(cause).__name__)}"
+    if type(fault) is MQTTError:
+        return "the broker closed the connection without a reason"
     if isinstance(fault, MQTTTimeoutError):
         return f"the broker does not answer: {printable(str(fault))}"
     return printable(f"{type(fault).__name__}: {fault}")

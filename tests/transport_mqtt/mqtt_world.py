@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Self
 
 from mqttium import MQTTProtocolVersion
 from mqttium.api import AsyncClient
@@ -85,13 +86,6 @@ async def running(transport: MqttTransport, intake: FakeIntake, *, up: bool = Tr
         await task
 
 
-async def crash(task: asyncio.Task[None]) -> None:
-    """End a transport's task as a killed process would end: no farewell in our name is asked for."""
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-
-
 @contextlib.asynccontextmanager
 async def client(broker: Mosquitto, account: str = "bench", name: str = "") -> AsyncIterator[AsyncClient]:
     """A device, the monitor, or the account that may do everything."""
@@ -141,7 +135,7 @@ class CutProxy:
         self._writers: list[asyncio.StreamWriter] = []
         self._pumps: set[asyncio.Task[None]] = set()
 
-    async def __aenter__(self) -> CutProxy:
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -161,6 +155,11 @@ class CutProxy:
         self.flowing = asyncio.Event()
         self.flowing.set()
 
+    def abort(self) -> None:
+        """Reset every connection of now."""
+        for writer in self._writers:
+            writer.transport.abort()
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         there, back = await asyncio.open_connection("127.0.0.1", self.target)
@@ -176,3 +175,51 @@ class CutProxy:
             with contextlib.suppress(OSError):
                 await sink.drain()
         sink.close()
+
+
+class ScriptedBroker:
+    """Just enough of a broker to say what mosquitto never says: SUBACK codes, DISCONNECT with a reason."""
+
+    def __init__(self, *, granted: int | None, answers_connect: bool = True) -> None:
+        self.granted = granted
+        self.answers_connect = answers_connect
+        self.port = 0
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.sleep(0.01)
+
+    def disconnect(self, code: int, reason: bytes) -> None:
+        """Send DISCONNECT (MQTT 5 §3.14) with a Reason String."""
+        text = b"\x1f" + len(reason).to_bytes(2, "big") + reason
+        body = bytes([code, len(text)]) + text
+        self._writers[-1].write(b"\xe0" + bytes([len(body)]) + body)
+        self._writers[-1].close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+            while True:
+                kind = (await reader.readexactly(1))[0] >> 4
+                length = shift = 0
+                while (byte := (await reader.readexactly(1))[0]) & 0x80:
+                    length, shift = length | (byte & 0x7F) << shift, shift + 7
+                body = await reader.readexactly(length | byte << shift)
+                if kind == 1 and self.answers_connect:
+                    writer.write(b"\x20\x03\x00\x00\x00")
+                elif kind == 8 and self.granted is not None:
+                    writer.write(b"\x90\x04" + body[:2] + b"\x00" + bytes([self.granted]))
+                elif kind == 3:
+                    at = 2 + int.from_bytes(body[:2], "big")
+                    writer.write(b"\x40\x02" + body[at : at + 2])
+                elif kind == 12:
+                    writer.write(b"\xd0\x00")
+        writer.close()
