@@ -21,8 +21,8 @@ from gateway.transport.port import LinkState
 from gateway.transport.subscriptions import HeldFilters
 
 FLEET = "f"
-DEVICE = "urn:dev:mac:0024befffe804ff1"
-OTHER = "urn:dev:mac:0024befffe804ff2"
+DEVICE = "pump-7"
+OTHER = "pump-8"
 DEVICES = {DEVICE: "one-secret", OTHER: "two-secret"}
 UP = f"securenet/v1/{FLEET}/{DEVICE}/up"
 RECEIPT = f"securenet/v1/{FLEET}/{DEVICE}/receipt"

@@ -1,0 +1,172 @@
+"""TLS to the broker: a certificate authority of our own, a client certificate, and what must be refused."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import mqtt_world as w
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+from cryptography.x509.oid import NameOID
+from mqtt_world import FakeIntake, publish, running, transport_to, until
+from mqttium import MQTTProtocolVersion
+from mqttium.api import AsyncClient
+from mqttium.errors import PublishRejectedError
+from support.mosquitto import Mosquitto
+
+from gateway.transport.port import LinkState
+
+pytestmark = pytest.mark.broker
+URN = "urn:dev:mac:0024befffe804ff1"
+_TODAY = dt.datetime.now(dt.UTC)
+
+
+class Authority:
+    def __init__(self, folder: Path, name: str = "test authority") -> None:
+        folder.mkdir(exist_ok=True)
+        self.folder = folder
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
+        self.certificate = (
+            self._builder(self.name, self.key)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(usage, critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), critical=False)
+            .sign(self.key, hashes.SHA256())
+        )
+        (folder / "ca.crt").write_bytes(self.certificate.public_bytes(Encoding.PEM))
+
+    def issue(self, stem: str, common_name: str, *names: x509.GeneralName) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
+        builder = self._builder(subject, key).add_extension(authority, critical=False)
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        certificate = builder.sign(self.key, hashes.SHA256())
+        (self.folder / f"{stem}.crt").write_bytes(certificate.public_bytes(Encoding.PEM))
+        for suffix, encryption in (("key", NoEncryption()), ("locked", BestAvailableEncryption(b"secret"))):
+            pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+            (self.folder / f"{stem}.{suffix}").write_bytes(pem)
+
+    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+        day = dt.timedelta(days=1)
+        return x509.CertificateBuilder(
+            self.name, subject, key.public_key(), x509.random_serial_number(), _TODAY - day, _TODAY + day
+        )
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    authority = Authority(tmp_path / "tls")
+    authority.issue("broker", "broker", x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+    authority.issue("client", "gateway")
+    authority.issue("device", URN)
+    Authority(tmp_path / "tls" / "other", "other authority")
+    return tmp_path / "tls"
+
+
+@pytest.fixture
+def broker(tmp_path: Path, certificates: Path) -> Iterator[Mosquitto]:
+    """The recommended configuration with TLS, and client certificates asked for on that listener."""
+    each = Mosquitto(tmp_path / "mosquitto", accounts=w.DEVICES, tls=certificates)
+    conf = each.folder / "mosquitto.conf"
+    demand = "require_certificate true\nuse_identity_as_username true\ntls_version tlsv1.2"
+    conf.write_text(conf.read_text().replace("tls_version tlsv1.2", demand))
+    each.start()
+    yield each
+    each.kill()
+
+
+def secured(folder: Path, broker: Mosquitto, **changes: object) -> dict[str, object]:
+    settings = {
+        "port": broker.tls_port,
+        "tls": True,
+        "ca_file": str(folder / "ca.crt"),
+        "cert_file": str(folder / "client.crt"),
+        "key_file": str(folder / "client.key"),
+        "username": "",
+    }
+    return settings | changes
+
+
+async def test_a_client_certificate_opens_the_link(broker: Mosquitto, certificates: Path, tmp_path: Path) -> None:
+    intake = FakeIntake()
+    async with running(transport_to(broker, tmp_path, **secured(certificates, broker)), intake):
+        await publish(broker, 200, size=5000)
+        await until(lambda: len(intake.taken) == 200)
+
+
+async def test_a_device_whose_id_is_a_urn_speaks_for_itself_by_its_certificate(
+    broker: Mosquitto, certificates: Path, tmp_path: Path
+) -> None:
+    """mosquitto's password file cannot hold a name with a colon; a certificate's common name can."""
+    context = ssl.create_default_context(cafile=certificates / "ca.crt")
+    context.load_cert_chain(certificates / "device.crt", certificates / "device.key")
+    intake = FakeIntake()
+    device = AsyncClient("device", protocol=MQTTProtocolVersion.MQTTv5)
+    async with running(transport_to(broker, tmp_path, **secured(certificates, broker)), intake):
+        await device.connect("127.0.0.1", broker.tls_port, ssl=context)
+        await device.subscribe(f"securenet/v1/f/{URN}/receipt", qos=1)
+        await device.publish(f"securenet/v1/f/{URN}/up", b"mine", qos=1)
+        assert (await w.next_message(device)).payload == b"receipt of mine"
+        foreign = await device.publish(f"securenet/v1/f/{w.DEVICE}/up", b"forged", qos=1)
+        with pytest.raises(PublishRejectedError):
+            await foreign.wait()
+        await device.disconnect()
+    assert [raw.device for raw in intake.taken] == [URN]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"ca_file": "other/ca.crt"}, "the broker's certificate does not hold: self-signed certificate"),
+        ({"ca_file": ""}, "the broker's certificate does not hold: "),
+        ({"ca_file": "no/such/file"}, "No such file"),
+        ({"cert_file": ""}, ""),
+        ({"key_file": "broker.key"}, "KEY_VALUES_MISMATCH"),
+        ({"key_file": "client.locked"}, "SSLError"),
+        ({"host": "127.0.0.2"}, "no connection: "),
+        ({"tls": False}, ""),
+    ],
+)
+async def test_a_link_that_cannot_be_trusted_is_down_with_its_reason(
+    broker: Mosquitto, certificates: Path, tmp_path: Path, changes: dict[str, object], says: str
+) -> None:
+    named = {
+        key: str(certificates / str(value)) if key.endswith("_file") and value else value
+        for key, value in changes.items()
+    }
+    transport = transport_to(broker, tmp_path, **secured(certificates, broker, **named))
+    async with running(transport, FakeIntake(), up=False):
+        await until(lambda: transport.status().state is LinkState.DOWN)
+        assert says in transport.status().detail
+        assert transport.counters()["connects"] == 0
+
+
+async def test_a_certificate_for_another_host_is_refused(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "tls")
+    authority.issue("broker", "broker", x509.DNSName("elsewhere.test"))
+    each = Mosquitto(tmp_path / "mosquitto", tls=tmp_path / "tls").start()
+    try:
+        settings = {"port": each.tls_port, "tls": True, "ca_file": str(tmp_path / "tls" / "ca.crt")}
+        transport = transport_to(each, tmp_path, **settings)
+        async with running(transport, FakeIntake(), up=False):
+            await until(lambda: transport.status().state is LinkState.DOWN)
+            assert "does not hold: IP address mismatch" in transport.status().detail
+            assert transport.counters()["connects"] == 0
+    finally:
+        each.kill()
