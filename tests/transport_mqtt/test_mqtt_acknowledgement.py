@@ -125,7 +125,7 @@ async def test_a_full_intake_loses_nothing_and_keeps_the_connection_for_longer_t
     intake = FakeIntake(prompt=False, room=10)
     transport = transport_to(broker, tmp_path, keepalive_s=2, receive_maximum=1000)
     async with running(transport, intake, up=False):
-        await asyncio.sleep(5)
+        await asyncio.sleep(9)
         assert len(intake.taken) == 10
         assert transport.counters()["connects"] == 1
         assert transport.status().state is LinkState.CONNECTING  # the SUBACK lies behind 42 MB
