@@ -24,7 +24,7 @@ from mqttium.types import Properties
 
 from gateway.config.model import MqttConfig
 from gateway.transport.mqtt_link import COUNTERS, MqttLink, end_tasks
-from gateway.transport.mqtt_words import describe
+from gateway.transport.mqtt_words import QosRefused, describe
 from gateway.transport.port import Intake, LinkState, LinkStatus
 from gateway.transport.subscriptions import HeldFilters
 from gateway.transport.topics import status_topic, up_filter
@@ -212,7 +212,7 @@ class MqttTransport:
                 if not link.held_up:  # else the SUBACK lies behind messages that we cannot take at the moment
                     raise
         if QoS.AT_LEAST_ONCE not in result.reason_codes:
-            raise ConnectionError("the broker grants QoS 0 only: messages could be lost")
+            raise QosRefused
         if left_behind:
             await client.unsubscribe(left_behind, timeout=_SUBACK_TIMEOUT_S)
             self._held_filters.write({self._wanted})

@@ -113,7 +113,7 @@ class MqttLink:
             for fault in faults:
                 if cause is None or not isinstance(fault, MQTTError):
                     raise fault
-            raise cause or ConnectionError("the broker closed the connection")
+            raise cause or MQTTError
         finally:
             self._over = True
             await end_tasks(tasks)

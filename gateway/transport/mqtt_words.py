@@ -43,6 +43,10 @@ _REASONS = {
 }
 
 
+class QosRefused(MQTTError):
+    """The broker granted the subscription without QoS 1: it could lose messages."""
+
+
 def reason(code: int) -> str:
     """A reason code with its name."""
     return f"{_REASONS.get(code, 'reason')} (0x{code:02x})"
@@ -71,4 +75,10 @@ def describe(fault: BaseException) -> str:
         return "the broker closed the connection without a reason"
     if isinstance(fault, MQTTTimeoutError):
         return f"the broker does not answer: {printable(str(fault))}"
+    if isinstance(fault, QosRefused):
+        return "the broker grants QoS 0 only: messages could be lost"
+    if isinstance(fault, ssl.SSLError | FileNotFoundError | PermissionError):
+        return f"the TLS files cannot be used: {printable(str(fault))}"
+    if isinstance(fault, OSError):
+        return f"the connection broke: {printable(fault.strerror or str(fault) or type(fault).__name__)}"
     return printable(f"{type(fault).__name__}: {fault}")

@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import paho.mqtt.client as paho
+from benchmarks.stack import Stack
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -152,11 +153,9 @@ class PahoTransport:
 
 
 def compare() -> None:
-    from benchmarks.stack import Stack
-
     runs: dict[str, list[dict[str, Any]]] = {"mqttium": [], "paho-loop": [], "paho-thread": []}
     for number in range(ROUNDS):
-        for name in runs:
+        for name, each in runs.items():
             with tempfile.TemporaryDirectory(prefix="securenet-paho-") as folder:
                 stack = Stack(Path(folder), 2000)
                 if name.startswith("paho"):
@@ -167,7 +166,7 @@ def compare() -> None:
                     run = stack.load("--messages", str(MESSAGES), "--devices", "2000")
                 finally:
                     stack.stop()
-            runs[name].append(run)
+            each.append(run)
             print(number, name, run["per_s"], run["receipts"], run["cpu_us_per_message"], file=sys.stderr)
     medians = {
         name: {

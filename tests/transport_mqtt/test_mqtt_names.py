@@ -99,7 +99,7 @@ def test_words_for_the_technician_are_one_line_of_printable_ascii(text: str) -> 
     for words in (printable(text), describe(OSError(text)), describe(MQTTError(text)), describe(ConnectError(text))):
         assert words.isascii()
         assert words.isprintable()
-        assert len(words) <= 200
+        assert len(words) <= 250
 
 
 @given(st.integers(0, 255))

@@ -20,7 +20,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "spec" / "mqtt.md"
 
 
 async def test_the_commands_of_the_page_do_what_it_says(broker: Mosquitto, tmp_path: Path) -> None:
-    for tool in ("mosquitto_rr", "mosquitto_sub"):
+    for tool in ("mosquitto_pub", "mosquitto_sub"):
         assert shutil.which(tool), f"{tool} is part of mosquitto-clients, as mosquitto_passwd is"
     commands = re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)
     (answer,) = re.findall(r"```text\n(.*?)```", PAGE.read_text(), re.DOTALL)
@@ -45,6 +45,7 @@ async def test_the_commands_of_the_page_do_what_it_says(broker: Mosquitto, tmp_p
             process = await asyncio.create_subprocess_shell(local, cwd=tmp_path, stdout=asyncio.subprocess.PIPE)
             outputs.append((await process.communicate())[0].decode())
             assert process.returncode == 0
+    assert intake.payloads == [b"\xd2\x84envelope"]
     assert outputs == ["", answer]
     assert (tmp_path / "receipt.cose").read_bytes() == b"receipt of \xd2\x84envelo"
     assert [(raw.device, raw.fleet, raw.declared) for raw in intake.taken] == [("pump-7", "plant-7", Encoding.COSE)]
