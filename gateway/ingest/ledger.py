@@ -52,14 +52,20 @@ class Ledger:
         return self._tree.root()
 
     def suspects(self, tickets: Sequence[Ticket]) -> list[Identity]:
-        """The identities that the windows cannot call fresh and no group in flight holds: the journal must say."""
+        """The identities that the windows cannot call fresh and no group in flight holds: the journal must say.
+
+        A record that is in flight now is noted in its ticket: its group may be committed while the journal is asked.
+        """
         identities = []
         for ticket in tickets:
             candidate = ticket.candidate
             if candidate is None or not candidate.held:
                 continue
             identity = identity_of(candidate)
-            if self._standing(candidate) is not Standing.FRESH and identity not in self._in_flight:
+            if self._standing(candidate) is Standing.FRESH:
+                continue
+            ticket.record = self._in_flight.get(identity)
+            if ticket.record is None:
                 identities.append(identity)
         return identities
 
@@ -79,7 +85,7 @@ class Ledger:
             if ticket.rejected is not None or candidate is None:
                 continue
             identity = identity_of(candidate)
-            record = self._in_flight.get(identity)
+            record = ticket.record or self._in_flight.get(identity)
             if candidate.held:
                 candidate.standing = self._standing(candidate)
                 if record is None and (held := known.get(identity)) is not None:

@@ -157,7 +157,8 @@ class Ingest:
         for ticket in tickets:
             self.counters.received[ticket.raw.transport] += 1
         passed = [ticket.candidate for ticket in tickets if ticket.rejected is None and ticket.candidate]
-        asked = self._ledger.windows.absent(candidate.envelope.device_id for candidate in passed)
+        ledger = self._ledger
+        asked = ledger.windows.absent((candidate.envelope.device_id for candidate in passed), ledger.group)
         held = tasks.create_task(self._crypto.verify(claims))
         states = tasks.create_task(self._replay_states(asked))
         await self._decide_queue.put(_Batch(tickets, held, asked, states))

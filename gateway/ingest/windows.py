@@ -24,9 +24,18 @@ class WindowCache:
     def __len__(self) -> int:
         return len(self._windows)
 
-    def absent(self, device_ids: Iterable[str]) -> list[str]:
-        """The devices, each once, whose windows have to be asked of the journal."""
-        return [device_id for device_id in dict.fromkeys(device_ids) if device_id not in self._windows]
+    def absent(self, device_ids: Iterable[str], group: int) -> list[str]:
+        """The devices, each once, whose windows have to be asked of the journal.
+
+        The others are marked as used in ``group``: the batch that asks will need them when its turn comes.
+        """
+        asked = []
+        for device_id in dict.fromkeys(device_ids):
+            if device_id in self._windows:
+                self.use(device_id, group)
+            else:
+                asked.append(device_id)
+        return asked
 
     def install(self, asked: Iterable[str], states: Mapping[str, bytes], group: int) -> None:
         """Add what the journal answered for ``asked``; a window that got here meanwhile is newer and stays.

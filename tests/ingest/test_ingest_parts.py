@@ -75,7 +75,7 @@ def test_a_window_is_forgotten_only_when_its_groups_are_long_settled():
     cache.forget(group=10)
     assert len(cache) == 2
     cache.forget(group=20)
-    assert cache.absent(["a", "b"]) == ["a"]
+    assert cache.absent(["a", "b"], 0) == ["a"]
 
 
 def test_what_the_journal_says_never_replaces_a_window_that_is_here():
@@ -87,7 +87,7 @@ def test_what_the_journal_says_never_replaces_a_window_that_is_here():
 
 
 def test_each_absent_device_is_asked_for_once():
-    assert WindowCache(10).absent(["b", "a", "b"]) == ["b", "a"]
+    assert WindowCache(10).absent(["b", "a", "b"], 0) == ["b", "a"]
 
 
 def test_a_swarm_of_ids_does_not_hide_who_is_refused_again_and_again():
