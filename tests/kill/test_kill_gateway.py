@@ -7,56 +7,25 @@ import random
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from kill_check import Broken, assert_every_promise_is_kept, broken_promises, summary
+from kill_world import duplicates_of, mqtt_gateway
 from support.fleet import Fleet, devices
-from support.gateway import SECURENET, Gateway, secret_file
+from support.gateway import SECURENET
 from support.mosquitto import ACCOUNTS, Mosquitto
-
-from firmware_sim.keys import FleetKeys, registry_lines
 
 KILLS_AT_WORK = 20
 KILLS_AT_START = 4
 RATE = 800.0
-UNLIMITED = {
-    "device_rate_per_s": 100_000,
-    "device_burst": 1_000_000,
-    "mqtt_peer_rate_per_s": 100_000,
-    "mqtt_peer_burst": 1_000_000,
-}
-
 pytestmark = [pytest.mark.slow, pytest.mark.broker, pytest.mark.timeout(300)]
-
-
-def mqtt_gateway(folder: Path, broker: Mosquitto, records, program=SECURENET) -> Gateway:
-    return Gateway(
-        folder,
-        registry_lines(FleetKeys(Gateway.fleet, records)),
-        {
-            "mqtt": {
-                "port": broker.port,
-                "username": "gateway",
-                "password_file": secret_file(folder, ACCOUNTS["gateway"]),
-            },
-            "limits": UNLIMITED,
-            "log": {"checkpoint_interval_s": 0.5},
-        },
-        program=program,
-    )
-
-
-def duplicates_of(status: dict[str, Any] | None) -> int:
-    """How many duplicates this gateway process has answered."""
-    return 0 if status is None else int(status["rejected"].get("duplicate", 0))
 
 
 async def test_twenty_kills_under_load_lose_nothing_and_double_nothing(tmp_path):
     rng = random.Random(20)
     records = devices(60)
     broker = Mosquitto(tmp_path / "broker").start()
-    gateway = mqtt_gateway(tmp_path / "gateway", broker, records)
+    gateway = mqtt_gateway(tmp_path / "gateway", broker.port, records)
     fleet = Fleet(records, rng, broker.port, ACCOUNTS["bench"])
     starts = [False] * KILLS_AT_WORK + [True] * KILLS_AT_START
     rng.shuffle(starts)
@@ -110,7 +79,7 @@ async def test_a_gateway_that_acknowledges_before_the_commit_is_found_out(tmp_pa
     records = devices(20)
     broker = Mosquitto(tmp_path / "broker").start()
     mutant = Path(__file__).with_name("kill_mutant.py")
-    gateway = mqtt_gateway(tmp_path / "gateway", broker, records, (sys.executable, str(mutant)))
+    gateway = mqtt_gateway(tmp_path / "gateway", broker.port, records, program=(sys.executable, str(mutant)))
     fleet = Fleet(records, rng, broker.port, ACCOUNTS["bench"])
     try:
         async with fleet.publishing(RATE):

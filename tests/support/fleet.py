@@ -24,7 +24,6 @@ from gateway.receipt import parse
 
 FLEET = "plant-7"
 _TICK_S = 0.01
-_RESEND_FIRST_S = 2.0
 _RESEND_LAST_S = 16.0
 _REPLAYED_SHARE = 0.03
 _REPLAY_WITHIN_S = 10.0
@@ -89,9 +88,15 @@ class Author:
 
 
 class Fleet:
-    """Publishes over one MQTT connection under an account that may speak for every device."""
+    """Publishes over one MQTT connection under an account that may speak for every device.
 
-    def __init__(self, records: Sequence[DeviceRecord], rng: random.Random, port: int, password: str) -> None:
+    ``patience_s`` is how long a device waits for a receipt before it sends again; it doubles each time.
+    """
+
+    def __init__(
+        self, records: Sequence[DeviceRecord], rng: random.Random, port: int, password: str, patience_s: float = 2.0
+    ) -> None:
+        self._patience_s = patience_s
         self._author = Author(records, rng)
         self._due: list[tuple[float, float, int]] = []
         self._rng = rng
@@ -136,6 +141,13 @@ class Fleet:
     async def drain(self, timeout_s: float) -> int:
         """Wait until every message has a receipt; returns how many have none after the time is over."""
         self._stopping = True
+        start_s = time.monotonic()
+        self._due = [
+            (start_s + self._rng.uniform(0.0, self._patience_s), self._patience_s, number)
+            for number, message in enumerate(self.messages)
+            if not message.receipts
+        ]
+        heapq.heapify(self._due)
         deadline = time.monotonic() + timeout_s
         while self.open_count and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
@@ -151,7 +163,7 @@ class Fleet:
         start_s, count = time.monotonic(), 0
         while True:
             while count < (time.monotonic() - start_s) * rate:
-                self._send(len(self.messages), self._author.write(), _RESEND_FIRST_S)
+                self._send(len(self.messages), self._author.write(), self._patience_s)
                 self.open_count += 1
                 count += 1
             self.published_s = time.monotonic() - start_s
