@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -43,6 +42,7 @@ from gateway.journal import (
 from gateway.message import PushbackReason
 from gateway.ops.control import CONTROL_SOCKET, ControlServer
 from gateway.ops.exitcodes import ExitCode
+from gateway.ops.interpreter import settle_interpreter
 from gateway.ops.publish import publish
 from gateway.ops.secrets import load_log_key, read_optional_secret, secret_path
 from gateway.ops.status import status_report
@@ -59,7 +59,6 @@ from gateway.transport.subscriptions import HeldFilters
 log = structlog.get_logger("gateway")
 
 _MAINTAIN_S = 1.0
-_SWITCH_INTERVAL_S = 0.0002
 
 
 class Parts(NamedTuple):
@@ -291,10 +290,10 @@ async def run(config: Config) -> ExitCode:
         RegistryError, SecretError, JournalError: the gateway cannot start; each says what to do next.
     """
     parts = await asyncio.to_thread(open_parts, config)
-    # A thread that comes back from SQLite waits this long for a busy event loop to hand the interpreter over.
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     _tell_how_the_journal_opened(parts.opened)
-    return await Gateway(config, parts).run()
+    gateway = Gateway(config, parts)
+    settle_interpreter()
+    return await gateway.run()
 
 
 def _tell_how_the_journal_opened(opened: Opened) -> None:
