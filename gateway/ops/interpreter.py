@@ -1,4 +1,4 @@
-"""How the interpreter is set for this process: two settings that cost nothing and were worth 15 % of the throughput."""
+"""How the interpreter is set for this process: settings that cost nothing and are worth 15 % of the throughput."""
 
 from __future__ import annotations
 
