@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Self
 
 import pytest
+from cryptography import x509
+from support.certificates import Authority
 from support.mosquitto import Mosquitto, free_port
 
 
@@ -18,18 +22,18 @@ class SilentProxy:
     """A TCP proxy, for anyone: while it is cut it forwards nothing and closes nothing; what it has goes on later."""
 
     prefix: tuple[str, ...] = ()
-    host = "127.0.0.1"
 
-    def __init__(self, upstream_port: int) -> None:
-        self.port = free_port()
-        self._upstream_port = upstream_port
+    def __init__(self, folder: Path) -> None:
+        self.broker = Mosquitto(folder)
+        self._port = free_port()
+        self.settings: dict[str, object] = {"port": self._port}
         self._whole = asyncio.Event()
         self._whole.set()
         self._connections: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, self.host, self.port)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -55,7 +59,7 @@ class SilentProxy:
         task.add_done_callback(self._connections.discard)
         with contextlib.closing(writer):
             await self._whole.wait()
-            there, away = await asyncio.open_connection(self.host, self._upstream_port)
+            there, away = await asyncio.open_connection("127.0.0.1", self.broker.port)
             with contextlib.closing(away), contextlib.suppress(OSError):
                 ways = {asyncio.create_task(self._pump(*way)) for way in ((reader, away), (there, writer))}
                 try:
@@ -78,21 +82,26 @@ class SilentProxy:
 class VethLink:
     """A path of two links through a namespace that forwards, for root; cut, it drops every packet in both directions.
 
-    The gateway runs in a namespace of its own (``prefix``) and reaches the broker at ``host``. The addresses are of
-    198.18.0.0/15, which RFC 2544 keeps for tests of links. The drop is a packet queue of no length, which any kernel
-    has, in the middle of the path: neither end can notice anything but silence.
+    The gateway runs in a namespace of its own (``prefix``) and reaches the broker over TLS, as the configuration
+    demands for a password that leaves the machine. The addresses are of 198.18.0.0/15, which RFC 2544 keeps for tests
+    of links. The drop is a packet queue of no length, which any kernel has, in the middle of the path: neither end
+    can notice anything but silence.
     """
 
-    def __init__(self, broker: Mosquitto) -> None:
+    def __init__(self, folder: Path) -> None:
         pid = os.getpid()
         self._net = f"198.18.{pid % 250}"
         self._middle, self._far = f"sn-mid-{pid}", f"sn-gw-{pid}"
         self._ends = [f"sn{pid % 1_000_000}{letter}" for letter in "abcd"]
         self.prefix = ("ip", "netns", "exec", self._far)
-        self.host = f"{self._net}.1"
-        self.port = broker.port
-        with (broker.folder / "mosquitto.conf").open("a") as conf:
-            conf.write(f"listener {broker.port} {self.host}\n")
+        host = f"{self._net}.1"
+        Authority(folder / "tls").issue("broker", "broker", x509.IPAddress(ipaddress.ip_address(host)))
+        self.broker = Mosquitto(folder, tls=folder / "tls")
+        port = self.broker.tls_port
+        conf = folder / "mosquitto.conf"
+        conf.write_text(conf.read_text().replace(f"listener {port} 127.0.0.1", f"listener {port} {host}"))
+        ca_file = str(folder / "tls" / "ca.crt")
+        self.settings: dict[str, object] = {"host": host, "port": port, "tls": True, "ca_file": ca_file}
 
     async def __aenter__(self) -> Self:
         near, middle_near, middle_far, far = self._ends
@@ -138,15 +147,15 @@ Link = SilentProxy | VethLink
 
 
 @contextlib.asynccontextmanager
-async def linked(kind: str, broker: Mosquitto) -> AsyncIterator[Link]:
-    """Start the broker behind a link of this kind, ``proxy`` or ``namespace``."""
-    link: Link = SilentProxy(broker.port) if kind == "proxy" else VethLink(broker)
+async def linked(kind: str, folder: Path) -> AsyncIterator[Link]:
+    """Start a broker behind a link of this kind, ``proxy`` or ``namespace``."""
+    link: Link = SilentProxy(folder) if kind == "proxy" else VethLink(folder)
     try:
         async with link:
-            broker.start()
+            link.broker.start()
             yield link
     finally:
-        broker.stop()
+        link.broker.stop()
 
 
 def need_namespaces() -> None:

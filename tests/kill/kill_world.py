@@ -27,20 +27,19 @@ UNLIMITED: dict[str, object] = {
 
 def mqtt_gateway(
     folder: Path,
-    port: int,
     records: Sequence[DeviceRecord],
+    mqtt: dict[str, object],
     *,
     prefix: Sequence[str] = (),
     program: Sequence[str] = SECURENET,
-    **mqtt: object,
 ) -> Gateway:
-    """A gateway that takes messages over MQTT; ``mqtt`` are further keys of that section."""
+    """A gateway that takes messages over MQTT; ``mqtt`` are the keys of that section beside the account's."""
     account = {"username": "gateway", "password_file": secret_file(folder, ACCOUNTS["gateway"])}
     return Gateway(
         folder,
         registry_lines(FleetKeys(Gateway.fleet, tuple(records))),
         {
-            "mqtt": {"port": port, **account, **mqtt},
+            "mqtt": {**account, **mqtt},
             "limits": UNLIMITED,
             "log": {"checkpoint_interval_s": 0.5},
         },

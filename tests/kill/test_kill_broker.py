@@ -22,7 +22,7 @@ async def test_a_broker_that_crashes_under_load_costs_nothing_but_time(tmp_path)
     rng = random.Random(6)
     records = devices(60)
     broker = Mosquitto(tmp_path / "broker").start()
-    gateway = mqtt_gateway(tmp_path / "gateway", broker.port, records, reconnect_max_s=2)
+    gateway = mqtt_gateway(tmp_path / "gateway", records, {"port": broker.port, "reconnect_max_s": 2})
     fleet = Fleet(records, rng, broker.port, ACCOUNTS["bench"])
     back_s = []
     try:

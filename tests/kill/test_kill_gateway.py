@@ -25,7 +25,7 @@ async def test_twenty_kills_under_load_lose_nothing_and_double_nothing(tmp_path)
     rng = random.Random(20)
     records = devices(60)
     broker = Mosquitto(tmp_path / "broker").start()
-    gateway = mqtt_gateway(tmp_path / "gateway", broker.port, records)
+    gateway = mqtt_gateway(tmp_path / "gateway", records, {"port": broker.port})
     fleet = Fleet(records, rng, broker.port, ACCOUNTS["bench"])
     starts = [False] * KILLS_AT_WORK + [True] * KILLS_AT_START
     rng.shuffle(starts)
@@ -79,7 +79,9 @@ async def test_a_gateway_that_acknowledges_before_the_commit_is_found_out(tmp_pa
     records = devices(20)
     broker = Mosquitto(tmp_path / "broker").start()
     mutant = Path(__file__).with_name("kill_mutant.py")
-    gateway = mqtt_gateway(tmp_path / "gateway", broker.port, records, program=(sys.executable, str(mutant)))
+    gateway = mqtt_gateway(
+        tmp_path / "gateway", records, {"port": broker.port}, program=(sys.executable, str(mutant))
+    )
     fleet = Fleet(records, rng, broker.port, ACCOUNTS["bench"])
     try:
         async with fleet.publishing(RATE):

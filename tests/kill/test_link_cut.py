@@ -11,7 +11,7 @@ from kill_check import assert_every_promise_is_kept, summary
 from kill_links import linked, need_namespaces
 from kill_world import duplicates_of, mqtt_gateway
 from support.fleet import Fleet, devices
-from support.mosquitto import ACCOUNTS, Mosquitto
+from support.mosquitto import ACCOUNTS
 
 CUT_S = 30.0
 RATE = 520.0
@@ -25,18 +25,10 @@ async def test_a_silent_link_is_noticed_given_up_and_made_anew(tmp_path, kind):
         need_namespaces()
     rng = random.Random(30)
     records = devices(60)
-    broker = Mosquitto(tmp_path / "broker")
-    fleet = Fleet(records, rng, broker.port, ACCOUNTS["bench"], patience_s=10.0)
-    async with linked(kind, broker) as link:
-        gateway = mqtt_gateway(
-            tmp_path / "gateway",
-            link.port,
-            records,
-            prefix=link.prefix,
-            host=link.host,
-            keepalive_s=5,
-            reconnect_max_s=2,
-        )
+    async with linked(kind, tmp_path / "broker") as link:
+        fleet = Fleet(records, rng, link.broker.port, ACCOUNTS["bench"], patience_s=10.0)
+        settings = {**link.settings, "keepalive_s": 5, "reconnect_max_s": 2}
+        gateway = mqtt_gateway(tmp_path / "gateway", records, settings, prefix=link.prefix)
         try:
             gateway.start()
             await gateway.ready()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import ipaddress
 import ssl
 from collections.abc import Iterator
@@ -11,62 +10,17 @@ from pathlib import Path
 import mqtt_world as w
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-)
-from cryptography.x509.oid import NameOID
 from mqtt_world import FakeIntake, publish, running, transport_to, until
 from mqttium import MQTTProtocolVersion
 from mqttium.api import AsyncClient
 from mqttium.errors import PublishRejectedError
+from support.certificates import Authority
 from support.mosquitto import Mosquitto
 
 from gateway.transport.port import LinkState
 
 pytestmark = pytest.mark.broker
 URN = "urn:dev:mac:0024befffe804ff1"
-_TODAY = dt.datetime.now(dt.UTC)
-
-
-class Authority:
-    def __init__(self, folder: Path, name: str = "test authority") -> None:
-        folder.mkdir(exist_ok=True)
-        self.folder = folder
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
-        self.certificate = (
-            self._builder(self.name, self.key)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(usage, critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), critical=False)
-            .sign(self.key, hashes.SHA256())
-        )
-        (folder / "ca.crt").write_bytes(self.certificate.public_bytes(Encoding.PEM))
-
-    def issue(self, stem: str, common_name: str, *names: x509.GeneralName) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
-        builder = self._builder(subject, key).add_extension(authority, critical=False)
-        if names:
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        certificate = builder.sign(self.key, hashes.SHA256())
-        (self.folder / f"{stem}.crt").write_bytes(certificate.public_bytes(Encoding.PEM))
-        for suffix, encryption in (("key", NoEncryption()), ("locked", BestAvailableEncryption(b"secret"))):
-            pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
-            (self.folder / f"{stem}.{suffix}").write_bytes(pem)
-
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-        day = dt.timedelta(days=1)
-        return x509.CertificateBuilder(
-            self.name, subject, key.public_key(), x509.random_serial_number(), _TODAY - day, _TODAY + day
-        )
 
 
 @pytest.fixture
