@@ -6,7 +6,7 @@
 
 Method. One machine carries everything: load generator, mosquitto on the recommended configuration, the gateway and
 its signature worker. Messages are COSE_Sign1 with a SenML payload, Ed25519, QoS 1; each is verified, committed with
-fsync and answered with a signed receipt at QoS 1. *Throughput*: closed loop, at most 2,000 messages without a receipt,
+fsync and answered with a signed receipt at QoS 1. *Throughput*: closed loop, at most 2,000 messages unanswered,
 best and median of three. *Latency*: open loop at a fixed rate, from the generator's write to its read of the receipt.
 The raw Ed25519 rate is measured before and after, with nothing else running, and the ratio is taken with the mean.
 """
