@@ -50,6 +50,7 @@ from gateway.ops.supervisor import TaskState, supervise
 from gateway.receipt import ReceiptWriter
 from gateway.registry.file import FileRegistry
 from gateway.tlog.checkpoint import note
+from gateway.tlog.entry import parse_entry
 from gateway.tlog.tiles import MissingTileError, TileWriter
 from gateway.transport.coap import CoapTransport
 from gateway.transport.mqtt import MqttTransport
@@ -66,6 +67,7 @@ class Parts(NamedTuple):
 
     registry: FileRegistry
     opened: Opened
+    last_entry_ms: int | None
     log_key_seed: bytes
     mqtt_password: bytes | None
     mqtt_key_file: str
@@ -90,7 +92,15 @@ def open_parts(config: Config) -> Parts:
     key_file = str(secret_path(config.mqtt.key_file)) if config.mqtt.key_file else ""
     oscore = read_optional_secret(config.coap.oscore_file)
     opened = open_journal(config.gateway.data_dir, config.journal, origin=config.origin)
-    return Parts(registry, opened, seed, password, key_file, oscore)
+    return Parts(registry, opened, _last_entry_ms(config.gateway.data_dir), seed, password, key_file, oscore)
+
+
+def _last_entry_ms(data_dir: Path) -> int | None:
+    """When the log last grew: since then nothing was taken in."""
+    with open_reader(data_dir) as reader:
+        size = reader.size()
+        rows = list(reader.entries(max(0, size - 1), size))
+    return parse_entry(rows[0].entry).time_ms if rows else None
 
 
 class Gateway:
@@ -110,7 +120,8 @@ class Gateway:
         self._maintenance: MaintenanceReport | None = None
 
         receipts = ReceiptWriter(config.origin)
-        measured = bench(config)
+        self._bench = measured = bench(config)
+        self._last_entry_ms = parts.last_entry_ms
         tree = TileWriter.restore(self._journal, self._journal.size())
         windows = WindowCache(config.ingest.replay_cache_devices)
         self._ledger = Ledger(measured, windows, tree, receipts)
@@ -147,6 +158,7 @@ class Gateway:
                     password=parts.mqtt_password,
                     tls_key_file=parts.mqtt_key_file,
                     held_filters=HeldFilters(config.gateway.data_dir / "mqtt-filters.json"),
+                    on_gap=self._mqtt_gap,
                 )
             )
         if config.coap.enabled:
@@ -209,6 +221,13 @@ class Gateway:
         except TimeoutError:
             log.warning("gateway.stop_late", detail="what was not acknowledged stays with its sender")
             ingest.cancel()
+
+    def _mqtt_gap(self, gap_s: float | None) -> None:
+        """The fleet could not be heard over MQTT for a while: its backlog is not a flood."""
+        if gap_s is None and self._last_entry_ms is not None:
+            gap_s = (wall_ms() - self._last_entry_ms) / 1000
+        if gap_s is not None and gap_s > 0:
+            self._bench.credit_outage("mqtt", gap_s, time.monotonic())
 
     def _gate(self) -> PushbackReason | None:
         """Step 1 of Algorithm 1, and what else makes the whole gateway hold back."""

@@ -46,6 +46,12 @@ class Bench:
     max_ahead_s: float
     now_s: float = 0.0
 
+    def credit_outage(self, transport: str, gap_s: float, now_s: float) -> None:
+        """The senders of ``transport`` could not be heard for ``gap_s`` seconds; what they saved up is no flood."""
+        gap_s = min(gap_s, self.max_age_s)
+        self.peers[transport].credit(gap_s, now_s)
+        self.devices.credit(gap_s, now_s)
+
 
 class Step(NamedTuple):
     """A numbered step: the paper's number, a name for reports, and the question."""

@@ -125,6 +125,7 @@ _BY_STANDING = {
     ),
     Standing.STALE_SESSION: Rejected(RejectReason.STALE_SESSION, "a session older than the ones remembered"),
 }
+_FORGOTTEN = Rejected(RejectReason.OUT_OF_WINDOW, "accepted before; its bytes were dropped by retention")
 _DUPLICATE = Rejected(RejectReason.DUPLICATE, "accepted before")
 _REUSED = Rejected(RejectReason.SEQUENCE_REUSED, "the device signed this number twice: is it cloned?")
 
@@ -142,7 +143,7 @@ def verify_not_duplicate(standing: Standing, digest: bytes, known_digest: bytes 
     if standing is Standing.SEEN:
         # The journal dropped the message by retention, the window remembers it: it cannot be told whether the
         # bytes are the same, and it must not be accepted twice.
-        return _BY_STANDING[Standing.OUT_OF_WINDOW]
+        return _FORGOTTEN
     return _BY_STANDING.get(standing)
 
 

@@ -3,6 +3,9 @@
 A bucket is kept as its *theoretical arrival time* (the generic cell rate algorithm, ITU-T I.371): the moment at which
 it will be full again. A full bucket needs no memory at all, which is what makes the table easy to bound.
 
+After an outage the senders are owed what they could not send: a *credit* lets every bucket hold, for a while, what
+it would have been refilled with in the meantime. Without it a device that was patient for an hour would be refused.
+
 Two tables are in use. Bucket A, per transport peer, is taken from before the signature is looked at and protects
 the processor. Bucket B, per device, is looked at before and taken from after the signature held, so that a forger
 cannot spend a victim's budget.
@@ -14,6 +17,8 @@ import math
 
 from gateway.message import Rejected, RejectReason
 
+_CREDIT_LEAST_S = 60.0
+
 
 class TokenBuckets:
     """Token buckets by key: ``burst`` tokens at most, ``rate_per_s`` new ones a second, ``capacity`` keys.
@@ -22,7 +27,7 @@ class TokenBuckets:
     was touched least recently: its owner starts anew with a full bucket, which errs towards the sender.
     """
 
-    __slots__ = ("_capacity", "_full_at", "_interval", "_tolerance")
+    __slots__ = ("_capacity", "_credit_s", "_credit_until_s", "_full_at", "_interval", "_tolerance")
 
     def __init__(self, rate_per_s: float, burst: int, capacity: int) -> None:
         if rate_per_s <= 0 or burst < 1 or capacity < 1:
@@ -31,33 +36,44 @@ class TokenBuckets:
         # Sums of intervals are rounded: a thousandth of a token is forgiven, or the burst would be one short.
         self._tolerance = (burst - 1 + 1e-3) / rate_per_s
         self._capacity = capacity
+        self._credit_s = 0.0
+        self._credit_until_s = 0.0
         self._full_at: dict[str, float] = {}
+
+    def credit(self, gap_s: float, now_s: float) -> None:
+        """Owe every key what ``gap_s`` seconds refill, for as long again (a minute at least) from ``now_s``."""
+        self._credit_s = max(0.0, gap_s)
+        self._credit_until_s = now_s + max(_CREDIT_LEAST_S, gap_s)
 
     def wait_s(self, key: str, now_s: float) -> float:
         """Seconds until a token is there; 0.0 when one is there now. Takes nothing."""
-        full_at = self._full_at.get(key)
-        if full_at is None:
-            return 0.0
-        return max(0.0, full_at - now_s - self._tolerance)
+        return max(0.0, self._full_at_of(key, now_s) - now_s - self._tolerance)
 
     def take(self, key: str, now_s: float) -> float:
         """Take a token and return 0.0; or take none and return the seconds until one is there."""
-        full_at = self._full_at.pop(key, now_s)
+        full_at = self._full_at_of(key, now_s)
         wait_s = full_at - now_s - self._tolerance
         if wait_s > 0:
-            self._full_at[key] = full_at
             return wait_s
+        # Taken out and put back: the order of the table is that of the last use.
+        self._full_at.pop(key, None)
         if len(self._full_at) >= self._capacity:
             self._make_room(now_s)
-        self._full_at[key] = max(full_at, now_s) + self._interval
+        self._full_at[key] = full_at + self._interval
         return 0.0
+
+    def _full_at_of(self, key: str, now_s: float) -> float:
+        """When the bucket is full: never longer ago than the credit that is in force."""
+        earliest = now_s - self._credit_s if now_s < self._credit_until_s else now_s
+        return max(self._full_at.get(key, earliest), earliest)
 
     def __len__(self) -> int:
         return len(self._full_at)
 
     def _make_room(self, now_s: float) -> None:
         """Forget every full bucket; if none is, the least recently touched sixteenth of the table."""
-        kept = {key: full_at for key, full_at in self._full_at.items() if full_at > now_s}
+        earliest = now_s - self._credit_s if now_s < self._credit_until_s else now_s
+        kept = {key: full_at for key, full_at in self._full_at.items() if full_at > earliest}
         if len(kept) >= self._capacity:
             for key in list(kept)[: max(1, self._capacity // 16)]:
                 del kept[key]

@@ -46,6 +46,8 @@ class MqttTransport:
 
     ``password`` is the broker account's, ``tls_key_file`` the resolved path of the client's private key. ``wall_ms``
     gives milliseconds since 1970. ``mqtt.up`` and ``mqtt.down`` are logged at each change, not at each attempt.
+    ``on_gap`` is told, before the messages of a new connection come in, for how many seconds nothing could; None for
+    the first connection of the process.
     """
 
     name = "mqtt"
@@ -60,6 +62,7 @@ class MqttTransport:
         password: bytes | None,
         tls_key_file: str,
         held_filters: HeldFilters,
+        on_gap: Callable[[float | None], None] = lambda _: None,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -70,6 +73,8 @@ class MqttTransport:
         self._password = password
         self._tls_key_file = tls_key_file
         self._held_filters = held_filters
+        self._on_gap = on_gap
+        self._lost_s: float | None = None
         self._wall_ms = wall_ms
         self._monotonic_s = monotonic_s
         self._wanted = up_filter(fleet, config.share_group)
@@ -155,6 +160,8 @@ class MqttTransport:
                     farewell = await client.publish(self._status_topic, b"offline", qos=1, retain=True)
                     await farewell.wait()
         finally:
+            if self._link is not None:
+                self._lost_s = self._monotonic_s()
             self._link = None
             with contextlib.suppress(MQTTError, OSError, TimeoutError):
                 async with asyncio.timeout(_FAREWELL_S):
@@ -170,6 +177,7 @@ class MqttTransport:
             raise
         _tolerate_overrun(client)
         self._counters["connects"] += 1
+        self._on_gap(None if self._lost_s is None else self._monotonic_s() - self._lost_s)
         return connack.session_present
 
     async def _unless_closing(self, step: Coroutine[Any, Any, bool]) -> bool | None:

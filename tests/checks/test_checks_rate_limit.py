@@ -37,6 +37,23 @@ def test_a_million_keys_cost_no_more_than_the_capacity():
     assert len(buckets) <= 1000
 
 
+def test_after_an_outage_a_backlog_of_the_usual_rate_passes():
+    buckets = TokenBuckets(rate_per_s=1, burst=5, capacity=10)
+    buckets.take("d", 0.0)
+    buckets.credit(gap_s=3600, now_s=3600.0)
+    assert sum(buckets.take("d", 3601.0) == 0.0 for _ in range(10_000)) in range(3604, 3607)
+    assert sum(buckets.take("another", 3601.0) == 0.0 for _ in range(10_000)) in range(3604, 3607)
+
+
+def test_a_credit_ends_and_leaves_neither_a_debt_nor_a_hoard():
+    buckets = TokenBuckets(rate_per_s=1, burst=5, capacity=10)
+    buckets.credit(gap_s=600, now_s=0.0)
+    for _ in range(605):
+        buckets.take("spent", 1.0)
+    assert buckets.take("spent", 2.1) == 0.0
+    assert sum(buckets.take("saved", 601.0) == 0.0 for _ in range(100)) == 5
+
+
 def test_full_buckets_are_forgotten_before_empty_ones():
     buckets = TokenBuckets(rate_per_s=1, burst=2, capacity=2)
     buckets.take("long ago", 0.0)

@@ -41,6 +41,22 @@ async def test_the_session_resumes_after_the_broker_restarts_and_after_we_do(
     assert logs[1]["detail"] == "the broker closed the connection without a reason"
 
 
+async def test_the_house_is_told_how_long_nothing_could_come_in(broker: Mosquitto, tmp_path: Path) -> None:
+    gaps: list[float | None] = []
+    transport = transport_to(broker, tmp_path)
+    transport._on_gap = gaps.append
+    async with running(transport, FakeIntake()):
+        broker.stop()
+        await until(lambda: transport.status().state is LinkState.DOWN)
+        await asyncio.sleep(1)
+        broker.start()
+        await until(lambda: transport.status().state is LinkState.UP)
+    first, second = gaps
+    assert first is None
+    assert second is not None
+    assert 1 <= second < 20
+
+
 async def test_a_killed_broker_that_forgot_the_session_is_subscribed_to_anew(
     broker: Mosquitto, tmp_path: Path
 ) -> None:
