@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from gateway.message import Encoding
 
@@ -22,8 +23,12 @@ def declared_encoding(content_type: str | None) -> Encoding | None:
     """
     if not content_type:
         return None
-    if len(content_type) > _MAX_CHARACTERS:
-        return Encoding.OTHER
+    return Encoding.OTHER if len(content_type) > _MAX_CHARACTERS else _encoding(content_type)
+
+
+@lru_cache(maxsize=64)
+def _encoding(content_type: str) -> Encoding:
+    """The same for a bounded text; a fleet sends few different ones, so the last are remembered."""
     start = _TYPE.match(content_type)
     parameters = None if start is None else _parameters(content_type, start.end())
     if start is None or parameters is None:

@@ -24,6 +24,7 @@ from mqttium.types import Properties
 
 from gateway.config.model import MqttConfig
 from gateway.transport.mqtt_link import COUNTERS, MqttLink, end_tasks
+from gateway.transport.mqtt_receipts import OwedReceipts
 from gateway.transport.mqtt_words import QosRefused, describe
 from gateway.transport.port import Intake, LinkState, LinkStatus
 from gateway.transport.subscriptions import HeldFilters
@@ -79,6 +80,7 @@ class MqttTransport:
         self._monotonic_s = monotonic_s
         self._wanted = up_filter(fleet, config.share_group)
         self._status_topic = status_topic(fleet, gateway_id)
+        self._receipts = OwedReceipts()
         self._taking = True
         self._closing = asyncio.Event()
         self._closed = asyncio.Event()
@@ -145,6 +147,7 @@ class MqttTransport:
             self._link = MqttLink(
                 client,
                 intake,
+                receipts=self._receipts,
                 counters=self._counters,
                 hold=lambda: self._hold(client),
                 hold_every_s=self._config.keepalive_s / 2,

@@ -1,9 +1,10 @@
 """One connection to the broker, from CONNACK to its end: messages in, acknowledgements and receipts out.
 
 It starts to read at once, before the subscription is settled: when a session resumes, the broker sends the backlog
-first, and the SUBACK waits behind it. A link is thrown away with its connection, and with it what it owes: the
-broker sends again what was not acknowledged, and ingest answers it as the duplicate that it is. So no
-acknowledgement can reach another connection than the one its message came by.
+first, and the SUBACK waits behind it. A link is thrown away with its connection, and with it the acknowledgements
+that it owes: the broker sends again what was not acknowledged, and ingest answers it as the duplicate that it is. So
+no acknowledgement can reach another connection than the one its message came by. Receipts go over to the next link:
+the broker does not send again what was acknowledged, and their devices would wait (MQTT 5 §4.4).
 """
 
 from __future__ import annotations
@@ -12,42 +13,69 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
-from mqttium import FlowControlError, MQTTError, NotConnectedError, ProtocolError
-from mqttium.api import AsyncClient
+from mqttium import FlowControlError, MQTTError, ProtocolError
+from mqttium.api import AsyncClient, PublishReceipt
 from mqttium.types import Message, Properties
 
-from gateway.message import Accepted, Duplicate, Outcome, Pushback, RawMessage, Refused
+from gateway.message import Outcome, Pushback, RawMessage
 from gateway.transport.media_type import declared_encoding
+from gateway.transport.mqtt_receipts import OwedReceipt, OwedReceipts
 from gateway.transport.port import Intake
-from gateway.transport.topics import parse_up, receipt_topic, response_topic
+from gateway.transport.topics import Upstream, parse_up, receipt_topic, response_topic
 
 COUNTERS = (
-    *("received", "acknowledged", "pushed_back", "receipts", "receipts_dropped"),
+    *("received", "acknowledged", "pushed_back", "receipts", "receipts_dropped", "receipts_again"),
     *("response_topics_ignored", "foreign_topics"),
 )
 _OFFER_AGAIN_S = 0.05
 _CAUSE_S = 1.0
 _CANCEL_AGAIN_S = 0.1
-_OUTBOX_BYTES = 8 << 20
 _ID_CHARACTERS = 64
 
 
-class _Answer(NamedTuple):
-    """What is owed to the broker for one message: its PUBACK, and perhaps a receipt."""
+class _Arrival:
+    """A message with us: how it is handed over, and what is owed for it.
 
-    message: Message
-    receipt: bytes | None
-    topic: str
-    correlation: bytes | None
+    It does not know its ``RawMessage``, which knows it: a cycle for each message would keep payloads in memory until
+    the collector comes.
+    """
+
+    __slots__ = ("_link", "_received_ms", "_up", "correlation", "message", "receipt", "topic")
+
+    def __init__(self, link: MqttLink, message: Message, up: Upstream, received_ms: int) -> None:
+        self._link = link
+        self._up = up
+        self._received_ms = received_ms
+        self.message = message
+        self.receipt: bytes | None = None
+        self.topic = ""
+        self.correlation: bytes | None = None
+
+    def raw(self) -> RawMessage:
+        fleet, device = self._up
+        if len(device) > _ID_CHARACTERS:
+            device = ""  # no id; it cannot match a ``kid``
+        properties = self.message.properties
+        declared = None if properties is None else declared_encoding(properties.get("content_type"))
+        return RawMessage(
+            self.message.payload, "mqtt", device, self._received_ms, self.reply, fleet, device, declared
+        )
+
+    def reply(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Pushback):
+            self._link.pushed_back(self, outcome.retry_after_s)
+            return
+        self.receipt = outcome.receipt
+        self._link.owe(self)
 
 
 class MqttLink:
     """Serves one connected ``client``; ``hold`` keeps a link alive whose reading is held up.
 
-    Receipts beyond what the client library and an outbox of 8 MiB hold are dropped and counted: a device that misses
-    one sends again and gets the same. Acknowledgements are never dropped and never wait for a receipt.
+    Receipts that it takes over from the link before are sent first. Acknowledgements are never dropped and never wait
+    for a receipt.
     """
 
     def __init__(  # noqa: PLR0913 -- the transport hands over everything by name
@@ -55,6 +83,7 @@ class MqttLink:
         client: AsyncClient,
         intake: Intake,
         *,
+        receipts: OwedReceipts,
         counters: dict[str, int],
         hold: Callable[[], None],
         hold_every_s: float,
@@ -70,10 +99,9 @@ class MqttLink:
         self._leaving = False
         self._over = False
         self.held_up = False
-        self._answers: deque[_Answer] = deque()
+        self._answers: deque[_Arrival] = deque()
         self._answer_due = asyncio.Event()
-        self._outbox: deque[_Answer] = deque()
-        self._outbox_bytes = 0
+        self._receipts = receipts
         self._outbox_due = asyncio.Event()
         self._ended: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
         client.on_disconnect = self._on_disconnect
@@ -117,6 +145,11 @@ class MqttLink:
         finally:
             self._over = True
             await end_tasks(tasks)
+            self._counters["receipts_dropped"] += self._receipts.settle()
+            if not self._leaving:
+                again, dropped = self._receipts.take_back()
+                self._counters["receipts_again"] += again
+                self._counters["receipts_dropped"] += dropped
 
     def _on_disconnect(self, cause: BaseException | None) -> None:
         if not self._ended.done():
@@ -131,10 +164,11 @@ class MqttLink:
         intake, counters = self._intake, self._counters
         async for message in self._client.messages():
             counters["received"] += 1
-            raw = self._raw(message)
-            if raw is None:
-                self._owe(_Answer(message, None, "", None))
-            elif not (self._taking and intake.offer(raw)):
+            arrival = self._arrival(message)
+            if arrival is None:
+                continue
+            raw = arrival.raw()
+            if not (self._taking and intake.offer(raw)):
                 await self._offer_until_taken(raw)
         await asyncio.Event().wait()
 
@@ -149,75 +183,64 @@ class MqttLink:
                 self._hold()
         self.held_up = False
 
-    def _offer_again(self, raw: RawMessage) -> None:
-        """Offer a message that ingest pushed back; PUBACKs leave in order, so the later ones wait for it."""
-        if not self._over and self._taking and not self._intake.offer(raw):
-            asyncio.get_running_loop().call_later(_OFFER_AGAIN_S, self._offer_again, raw)
-
-    def _raw(self, message: Message) -> RawMessage | None:
-        """Make a ``RawMessage`` of a PUBLISH; None for a topic that was not subscribed to."""
+    def _arrival(self, message: Message) -> _Arrival | None:
+        """Read topic and properties of a PUBLISH; a topic that was not subscribed to is acknowledged: None."""
         up = parse_up(message.topic)
         if up is None:
             self._counters["foreign_topics"] += 1
+            self.owe(_Arrival(self, message, Upstream("", ""), 0))
             return None
-        content_type = asked = correlation = None
+        arrival = _Arrival(self, message, up, self._wall_ms())
+        arrival.topic = base = receipt_topic(*up)
         properties = message.properties
         if properties is not None:
-            content_type = properties.get("content_type")
-            asked = properties.get("response_topic")
-            correlation = properties.get("correlation_data")
-        device = up.device if len(up.device) <= _ID_CHARACTERS else ""  # no id; it cannot match a ``kid``
-        base = receipt_topic(*up)
-        topic = response_topic(asked, base)
-        if topic is None:
-            self._counters["response_topics_ignored"] += 1
-            topic = base
+            arrival.correlation = properties.get("correlation_data")
+            topic = response_topic(properties.get("response_topic"), base)
+            if topic is None:
+                self._counters["response_topics_ignored"] += 1
+            else:
+                arrival.topic = topic
+        return arrival
 
-        def reply(outcome: Outcome) -> None:
-            if isinstance(outcome, Pushback):
-                self._counters["pushed_back"] += 1
-                asyncio.get_running_loop().call_later(outcome.retry_after_s, self._offer_again, raw)
-                return
-            self._owe(_Answer(message, _receipt_of(outcome), topic, correlation))
+    def pushed_back(self, arrival: _Arrival, after_s: float) -> None:
+        """Offer it again later; PUBACKs leave in order, so the later ones wait for it."""
+        self._counters["pushed_back"] += 1
+        asyncio.get_running_loop().call_later(after_s, self._offer_again, arrival)
 
-        raw = RawMessage(
-            message.payload,
-            "mqtt",
-            device,
-            self._wall_ms(),
-            reply,
-            up.fleet,
-            device,
-            declared_encoding(content_type),
-        )
-        return raw
+    def _offer_again(self, arrival: _Arrival) -> None:
+        if not self._over and self._taking and not self._intake.offer(arrival.raw()):
+            asyncio.get_running_loop().call_later(_OFFER_AGAIN_S, self._offer_again, arrival)
 
-    def _owe(self, answer: _Answer) -> None:
+    def owe(self, arrival: _Arrival) -> None:
+        """Its PUBACK is due, and its receipt if it has one; on a link that is over, neither."""
         if not self._over:
-            self._answers.append(answer)
+            self._answers.append(arrival)
             self._answer_due.set()
 
     async def _answer(self) -> None:
-        """Send PUBACKs and receipts in the order of the replies; returns when leaving and nothing is owed."""
+        """Send receipts and PUBACKs in the order of the replies; returns when leaving and nothing is owed.
+
+        The receipt goes first: what ends the link between the two makes the message come again, not its receipt fail.
+        """
         answers, counters, client = self._answers, self._counters, self._client
         while True:
             while answers:
-                answer = answers.popleft()
-                await client.ack(answer.message)
+                arrival = answers.popleft()
+                if arrival.receipt is not None:
+                    self._post(OwedReceipt(arrival.topic, arrival.receipt, arrival.correlation))
+                await client.ack(arrival.message)
                 counters["acknowledged"] += 1
-                if answer.receipt is not None:
-                    self._post(answer)
-            if self._leaving and not self._outbox:
+            if self._leaving and not self._receipts.waiting:
                 return
             self._answer_due.clear()
             await self._answer_due.wait()
 
-    def _post(self, answer: _Answer) -> None:
-        """Publish a receipt now, or put it into the outbox when the client has no room at the moment."""
-        if not self._outbox:
+    def _post(self, owed: OwedReceipt) -> None:
+        """Publish a receipt now, or let it wait when the client has no room at the moment."""
+        if not self._receipts.waiting:
             try:
-                self._client.publish_nowait(
-                    answer.topic, answer.receipt or b"", qos=1, properties=_echoed(answer.correlation)
+                sent = self._client.publish_nowait(
+                    owed.topic, owed.receipt, qos=1, properties=_echoed(owed.correlation)
                 )
             except FlowControlError:
                 pass
@@ -225,32 +248,32 @@ class MqttLink:
                 self._counters["receipts_dropped"] += 1
                 return
             else:
-                self._counters["receipts"] += 1
+                self._sent(owed, sent)
                 return
-        if self._outbox_bytes + _size(answer) > _OUTBOX_BYTES:
+        if self._receipts.wait(owed):
+            self._outbox_due.set()
+        else:
             self._counters["receipts_dropped"] += 1
-            return
-        self._outbox.append(answer)
-        self._outbox_bytes += _size(answer)
-        self._outbox_due.set()
+
+    def _sent(self, owed: OwedReceipt, sent: PublishReceipt) -> None:
+        self._counters["receipts"] += 1
+        self._counters["receipts_dropped"] += self._receipts.sent(owed, sent)
 
     async def _send_outbox(self) -> None:
         """Publish what had to wait, each when the client has room for it."""
+        receipts = self._receipts
         while True:
-            while self._outbox:
-                answer = self._outbox[0]
+            while receipts.waiting:
+                owed = receipts.waiting[0]
                 try:
-                    await self._client.publish(
-                        answer.topic, answer.receipt or b"", qos=1, properties=_echoed(answer.correlation)
+                    sent = await self._client.publish(
+                        owed.topic, owed.receipt, qos=1, properties=_echoed(owed.correlation)
                     )
-                except NotConnectedError:
-                    raise
                 except ProtocolError:
                     self._counters["receipts_dropped"] += 1
                 else:
-                    self._counters["receipts"] += 1
-                self._outbox.popleft()
-                self._outbox_bytes -= _size(answer)
+                    self._sent(owed, sent)
+                receipts.no_longer_waits()
             self._answer_due.set()
             self._outbox_due.clear()
             await self._outbox_due.wait()
@@ -267,11 +290,3 @@ async def end_tasks(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 def _echoed(correlation: bytes | None) -> Properties | None:
     return None if correlation is None else Properties({"correlation_data": correlation})
-
-
-def _size(answer: _Answer) -> int:
-    return len(answer.receipt or b"") + len(answer.topic) + len(answer.correlation or b"")
-
-
-def _receipt_of(outcome: Accepted | Duplicate | Refused) -> bytes | None:
-    return outcome.receipt

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import structlog
 
+from gateway.transport.topics import is_up_filter
+
 log = structlog.get_logger("mqtt")
 
 _MAX_BYTES = 4096
@@ -19,7 +21,7 @@ class HeldFilters:
         self._path = path
 
     def read(self) -> set[str]:
-        """The filters of the last subscription; empty when none is known."""
+        """The filters of the last subscription; empty when none is known. What is no filter of ours is left out."""
         try:
             filters = json.loads(self._path.read_bytes()[:_MAX_BYTES])
         except FileNotFoundError:
@@ -27,7 +29,9 @@ class HeldFilters:
         except (OSError, ValueError):
             log.warning("mqtt.filters_unreadable", path=str(self._path))
             return set()
-        return {item for item in filters if isinstance(item, str)} if isinstance(filters, list) else set()
+        if not isinstance(filters, list):
+            return set()
+        return {item for item in filters if isinstance(item, str) and is_up_filter(item)}
 
     def write(self, filters: set[str]) -> None:
         """Remember what the session holds now."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 _ROOT = "securenet/v1"
+_UP_FILTER = re.compile(rf"(\$share/[A-Za-z0-9._-]{{1,64}}/)?{_ROOT}/[A-Za-z0-9._:-]{{1,32}}/\+/up")
 _LEVELS = 5
 _WILDCARDS = ("+", "#")
 
@@ -20,6 +22,11 @@ def up_filter(fleet: str, share_group: str) -> str:
     """The one filter that the gateway wants; with a group, a shared subscription (MQTT 5 §4.8.2)."""
     topic_filter = f"{_ROOT}/{fleet}/+/up"
     return f"$share/{share_group}/{topic_filter}" if share_group else topic_filter
+
+
+def is_up_filter(text: str) -> bool:
+    """Whether ``up_filter`` can have made this: a filter of ours, of whatever configuration."""
+    return _UP_FILTER.fullmatch(text) is not None
 
 
 def parse_up(topic: str) -> Upstream | None:

@@ -132,6 +132,7 @@ class CutProxy:
         self.flowing.set()
         self.refuses = False
         self.connections = 0
+        self._deaf: set[int] = set()
         self._writers: list[asyncio.StreamWriter] = []
         self._pumps: set[asyncio.Task[None]] = set()
 
@@ -155,6 +156,10 @@ class CutProxy:
         self.flowing = asyncio.Event()
         self.flowing.set()
 
+    def deafen(self) -> None:
+        """From now on what the target says on the connections of now is lost; what is said to it arrives."""
+        self._deaf = set(range(1, self.connections + 1))
+
     def abort(self) -> None:
         """Reset every connection of now."""
         for writer in self._writers:
@@ -165,12 +170,16 @@ class CutProxy:
         there, back = await asyncio.open_connection("127.0.0.1", self.target)
         self._writers += [writer, back]
         flowing = self.flowing
-        for source, sink in ((reader, back), (there, writer)):
-            self._pumps.add(asyncio.create_task(self._pump(source, sink, flowing)))
+        for source, sink, heard in ((reader, back, 0), (there, writer, self.connections)):
+            self._pumps.add(asyncio.create_task(self._pump(source, sink, flowing, heard)))
 
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, flowing: asyncio.Event) -> None:
+    async def _pump(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, flowing: asyncio.Event, heard: int
+    ) -> None:
         while data := await source.read(65536):
             await flowing.wait()
+            if heard in self._deaf:
+                continue
             sink.write(data)
             with contextlib.suppress(OSError):
                 await sink.drain()

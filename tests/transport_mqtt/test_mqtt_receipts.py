@@ -137,3 +137,44 @@ async def test_a_device_can_neither_publish_for_another_nor_read_its_receipts(
             await next_message(monitor, 0.2)
     assert intake.payloads == [b"honest"]
     await asyncio.sleep(0)
+
+
+async def test_receipts_that_no_broker_confirmed_are_sent_again_on_the_next_connection(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    """Their messages are acknowledged, so the broker would not send those again (docs/adr/0043)."""
+    intake = FakeIntake(prompt=False)
+    expected = {b"receipt of %08d" % number for number in range(1500)}
+    async with w.CutProxy(broker.port) as proxy, w.client(broker, name="listener") as device:
+        await device.subscribe(RECEIPT, qos=1)
+        transport = transport_to(broker, tmp_path, port=proxy.port, keepalive_s=2, receive_maximum=2000)
+        async with running(transport, intake):
+            await w.publish(broker, 1500)
+            await until(lambda: len(intake.taken) == 1500)
+            proxy.deafen()
+            for raw in intake.taken:
+                raw.reply(w.Accepted(b"receipt of " + raw.payload))
+            await until(lambda: transport.counters()["connects"] == 2)
+            got: set[bytes] = set()
+            async with asyncio.timeout(20):
+                async for message in device.messages():
+                    got.add(message.payload)
+                    if got == expected:
+                        break
+            assert len(intake.taken) == 1500  # the broker sent nothing again: every PUBACK had reached it
+            assert transport.counters()["receipts_again"] > 1500 - 1024
+            assert transport.counters()["receipts_dropped"] == 0
+
+
+async def test_a_receipt_that_the_broker_refuses_counts_as_dropped(broker: Mosquitto, tmp_path: Path) -> None:
+    acl = broker.folder / "acl"
+    acl.write_text(acl.read_text().replace("topic write securenet/v1/+/+/receipt/#\n", ""))
+    broker.stop()
+    broker.start()
+    transport = transport_to(broker, tmp_path)
+    async with running(transport, FakeIntake()):
+        await w.publish(broker, 1)
+        await until(lambda: transport.counters()["acknowledged"] == 1)
+        await asyncio.sleep(0.3)
+        await w.publish(broker, 1, first=1)
+        await until(lambda: transport.counters()["receipts_dropped"] >= 1)
