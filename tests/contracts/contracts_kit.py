@@ -1,4 +1,4 @@
-"""The contracts as tests want them: a call returns its events and its gas, or raises the contract's own error by name."""
+"""The contracts as tests want them: a call returns its events and its gas, or raises the contract's error by name."""
 
 from __future__ import annotations
 
