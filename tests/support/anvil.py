@@ -1,4 +1,4 @@
-"""A real Ethereum node: anvil from contracts/node_modules (`make contracts` puts it there) or the PATH, on a free port."""
+"""A real Ethereum node: anvil from contracts/node_modules (`make contracts`), or from the PATH, on a free port."""
 
 from __future__ import annotations
 
