@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 LOCK := requirements/dev.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types contracts-imports bench fuzz lock clean
+.PHONY: help demo test lint format types contracts contracts-imports bench fuzz lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -41,6 +41,10 @@ bench: $(STAMP) ## Throughput, latency, CPU, memory; options by ARGS
 fuzz: $(STAMP) ## Coverage-guided fuzzing of every decoder; seconds each by SECONDS=60
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/fuzz.lock
 	$(BIN)/python tests/fuzz/run.py --seconds $(or $(SECONDS),60)
+
+contracts: ## Fetch the compiler and the test node, compare the artifacts with the sources; needs npm
+	npm ci --prefix contracts --ignore-scripts
+	npm run --silent --prefix contracts check
 
 lock: ## Pin every dependency anew, for every platform
 	$(BIN)/python -m pip install --quiet uv
