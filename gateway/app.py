@@ -126,7 +126,7 @@ class Gateway:
         windows = WindowCache(config.ingest.replay_cache_devices)
         self._ledger = Ledger(measured, windows, tree, receipts)
         self._clerk = Clerk(config.log, self._ledger, origin=config.origin, wall_ms=wall_ms)
-        self._intake = IntakeQueue(config.ingest.queue_messages)
+        self._intake = IntakeQueue(config.ingest.queue_messages, config.ingest.queue_bytes)
         self._ingest = Ingest(
             config,
             intake=self._intake,

@@ -138,6 +138,9 @@ class IngestConfig:
 
     batch_messages: int = key("Messages decided and committed together at most.", 256, low=1, high=4096)
     queue_messages: int = key("Messages that may wait for the loop, over all transports.", 4096, low=16, high=1 << 20)
+    queue_bytes: int = key(
+        "Bytes that may wait for the loop, for each kind of transport.", 32 << 20, low=1 << 20, high=1 << 30
+    )
     linger_ms: int = key("How long a group may wait to grow before it is committed.", 3, low=0, high=1000)
     shutdown_s: float = key("Time to drain, commit, acknowledge and close at a stop.", 20.0, low=1, high=300)
     replay_cache_devices: int = key(

@@ -20,6 +20,15 @@ async def test_a_full_queue_takes_nothing_more_and_counts_it():
     assert intake.refused == 1
 
 
+async def test_a_queue_is_bounded_in_bytes_too_and_has_room_again_when_they_are_taken():
+    intake = IntakeQueue(100, max_bytes=150)
+    heavy = raw("mqtt")._replace(payload=bytes(100))
+    assert [intake.offer(heavy) for _ in range(3)] == [True, True, False]
+    assert intake.offer(raw("coap"))
+    assert len(intake.take(10)) == 3
+    assert intake.offer(heavy)
+
+
 async def test_a_closed_intake_takes_nothing_and_still_gives_what_it_has():
     intake = IntakeQueue(2)
     intake.offer(raw("mqtt"))
