@@ -14,6 +14,7 @@ from typing import Final, NoReturn
 
 from gateway.envelope import facts
 from gateway.envelope.facts import Malformed
+from gateway.jsontext import is_shallow
 from gateway.message import Alg, Encoding, Envelope
 
 _MEMBERS: Final = frozenset({"protected", "payload", "signature"})
@@ -58,11 +59,11 @@ def _object(data: bytes, names: frozenset[str]) -> dict[str, object]:
         raise Malformed("not a JSON object from the first byte")
     try:
         text = data.decode()
+        if not is_shallow(text):
+            raise Malformed("nested too deep")
         members, end = _SCAN(text)
     except ValueError:
         raise Malformed("not JSON in UTF-8") from None
-    except RecursionError:
-        raise Malformed("nested too deep") from None
     if end != len(text):
         raise Malformed("bytes after the object")
     if members.keys() != names:

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, NoReturn
 from gateway import cbor
 from gateway.envelope import senml
 from gateway.envelope.senml import NAME_CHARACTERS, PayloadFault, number
+from gateway.jsontext import is_shallow
 
 MAX_DEPTH: Final = 8
 """Arrays and maps nest this deep at most, the outermost counting 1."""
@@ -76,11 +77,12 @@ _PARSE_JSON: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_int=float
 def _from_json(payload: bytes) -> object:
     """Parse JSON in UTF-8 (RFC 8259)."""
     try:
-        value: object = _PARSE_JSON(payload.decode())
+        text = payload.decode()
+        if not is_shallow(text, MAX_DEPTH):
+            raise PayloadFault("nested too deep")
+        value: object = _PARSE_JSON(text)
     except ValueError:
         raise PayloadFault("not JSON in UTF-8") from None
-    except RecursionError:
-        raise PayloadFault("nested too deep") from None
     _limit_depth(value)
     return value
 

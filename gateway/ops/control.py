@@ -18,6 +18,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
+from gateway.jsontext import require_shallow
+
 CONTROL_SOCKET: Final = "control.sock"
 """The socket's name in the data directory."""
 
@@ -115,8 +117,8 @@ class ControlServer:
 
     async def _answer(self, line: bytes) -> dict[str, Any]:
         try:
-            request = json.loads(line.decode("utf-8"))
-        except (ValueError, RecursionError):
+            request = json.loads(require_shallow(line.decode("utf-8")))
+        except ValueError:
             return {"ok": False, "error": "the request is not JSON"}
         if not isinstance(request, dict) or not isinstance(request.get("command"), str):
             return {"ok": False, "error": "the request names no command"}

@@ -10,6 +10,7 @@ from sys import intern
 from typing import Final, NamedTuple
 
 from gateway.config.ids import is_fleet, is_id
+from gateway.jsontext import require_shallow
 from gateway.message import Alg
 from gateway.registry.port import Status
 
@@ -83,10 +84,10 @@ def _members(line: bytes) -> dict[str, object]:
     if text.startswith("\ufeff"):
         raise LineRefused("the line begins with a byte order mark", "save the file as UTF-8 without BOM")
     try:
-        members = json.loads(text, object_pairs_hook=_once)
+        members = json.loads(require_shallow(text), object_pairs_hook=_once)
     except LineRefused:
         raise
-    except (ValueError, RecursionError):
+    except ValueError:
         raise LineRefused("the line is not JSON", "a line is one JSON object, see docs/spec/registry.md") from None
     if not isinstance(members, dict):
         raise LineRefused("the line is JSON, but no object", 'each line is one JSON object: {"kind": …}')

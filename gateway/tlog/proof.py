@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple, NoReturn
 
 from gateway.crypto.keys import KeyRefused, PublicKey, parse_public_key
+from gateway.jsontext import require_shallow
 from gateway.message import Alg
 from gateway.tlog.checkpoint import CheckpointError, VerifierKey, parse_verifier_key
 from gateway.tlog.merkle import HASH_BYTES
@@ -124,11 +125,14 @@ def parse(data: bytes) -> ProofFile:
         raise ProofError(ProofFailure.TOO_LARGE, f"a proof has at most {PROOF_BYTES_MAX} bytes")
     try:
         document = json.loads(
-            data.decode(), object_pairs_hook=_members, parse_constant=_refuse_number, parse_float=_refuse_number
+            require_shallow(data.decode()),
+            object_pairs_hook=_members,
+            parse_constant=_refuse_number,
+            parse_float=_refuse_number,
         )
     except ProofError:
         raise
-    except (ValueError, RecursionError):  # no UTF-8, no JSON, a number of thousands of digits, or nested as deep
+    except ValueError:  # no UTF-8, no JSON, or a number of thousands of digits
         raise ProofError(ProofFailure.JSON, "a proof is one JSON document in UTF-8") from None
     members = _object(document, _MEMBERS, "a proof")
     if members["type"] != TYPE:
