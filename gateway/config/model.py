@@ -141,7 +141,7 @@ class IngestConfig:
     queue_bytes: int = key(
         "Bytes that may wait for the loop, for each kind of transport.", 32 << 20, low=1 << 20, high=1 << 30
     )
-    linger_ms: int = key("How long a group may wait to grow before it is committed.", 3, low=0, high=1000)
+    linger_ms: int = key("How long a group may wait to grow before it is committed.", 8, low=0, high=1000)
     shutdown_s: float = key("Time to drain, commit, acknowledge and close at a stop.", 20.0, low=1, high=300)
     replay_cache_devices: int = key(
         "Replay windows held in memory; the others are read when needed.", 20000, low=16, high=1 << 20
