@@ -41,9 +41,14 @@ class TokenBuckets:
         self._full_at: dict[str, float] = {}
 
     def credit(self, gap_s: float, now_s: float) -> None:
-        """Owe every key what ``gap_s`` seconds refill, for as long again (a minute at least) from ``now_s``."""
-        self._credit_s = max(0.0, gap_s)
-        self._credit_until_s = now_s + max(_CREDIT_LEAST_S, gap_s)
+        """Owe every key what ``gap_s`` seconds refill, for as long again (a minute at least) from ``now_s``.
+
+        A short gap while a longer credit is in force takes nothing of it away: a link that flaps while a backlog
+        drains is the usual end of an outage.
+        """
+        in_force = now_s < self._credit_until_s
+        self._credit_s = max(gap_s, self._credit_s if in_force else 0.0, 0.0)
+        self._credit_until_s = max(self._credit_until_s, now_s + max(_CREDIT_LEAST_S, gap_s))
 
     def wait_s(self, key: str, now_s: float) -> float:
         """Seconds until a token is there; 0.0 when one is there now. Takes nothing."""

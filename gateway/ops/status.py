@@ -63,6 +63,7 @@ def status_report(  # noqa: PLR0913 -- a view over every room
         "pushed_back": counters.pushed_back,
         "answered": counters.answered,
         "waiting": intake.depth(),
+        "not_taken": intake.refused,
         "groups": counters.groups,
         "commit_faults": counters.commit_faults,
         "p50_ms": latency.quantile_ms(0.5),

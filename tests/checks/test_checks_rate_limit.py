@@ -54,6 +54,15 @@ def test_a_credit_ends_and_leaves_neither_a_debt_nor_a_hoard():
     assert sum(buckets.take("saved", 601.0) == 0.0 for _ in range(100)) == 5
 
 
+def test_a_link_that_flaps_while_the_backlog_drains_takes_no_credit_away():
+    buckets = TokenBuckets(rate_per_s=1, burst=5, capacity=10)
+    buckets.credit(gap_s=3600, now_s=3600.0)
+    buckets.credit(gap_s=1, now_s=3610.0)
+    assert sum(buckets.take("d", 3611.0) == 0.0 for _ in range(10_000)) in range(3604, 3607)
+    buckets.credit(gap_s=1, now_s=9000.0)
+    assert sum(buckets.take("later", 9000.5) == 0.0 for _ in range(100)) == 6
+
+
 def test_full_buckets_are_forgotten_before_empty_ones():
     buckets = TokenBuckets(rate_per_s=1, burst=2, capacity=2)
     buckets.take("long ago", 0.0)
