@@ -259,8 +259,10 @@ class Gateway:
             await self._ingest.touched.wait()
             await asyncio.sleep(_MAINTAIN_S)
             self._ingest.touched.clear()
-            with contextlib.suppress(JournalFault):
+            try:
                 self._maintenance = await self._journal.maintain(wall_ms())
+            except JournalFault as fault:
+                log.warning("journal.care_failed", detail=str(fault))
 
     async def _publish_when_sealed(self) -> None:
         """Write tiles and checkpoint to ``log.publish_dir`` after each checkpoint; a fault is told once."""
