@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterator, Mapping
+from urllib.parse import urlsplit
 
 from gateway.config.fault import Fault
 from gateway.config.ids import RESERVED
 from gateway.config.lines import KeyPath
 from gateway.config.model import (
+    AnchorConfig,
+    ChainConfig,
     CoapConfig,
     GatewayConfig,
     IngestConfig,
@@ -39,6 +42,10 @@ def cross_faults(sound: Mapping[str, object], line_of: Callable[[KeyPath], int])
             found += _journal(table)
         elif isinstance(table, IngestConfig):
             found += _ingest(table)
+        elif isinstance(table, ChainConfig):
+            found += _chain(table)
+        elif isinstance(table, AnchorConfig):
+            found += _anchor(table)
         elif isinstance(table, ObserveConfig) and table.device in RESERVED:
             found.append((f"{name}.device", f"is {table.device}, which is reserved", "choose another id"))
     return [Fault(line_of(_path(key)), key, problem, hint) for key, problem, hint in [*found, *_transports(sound)]]
@@ -111,6 +118,49 @@ def _journal(table: JournalConfig) -> Found:
 def _ingest(table: IngestConfig) -> Found:
     if table.batch_messages > table.queue_messages:
         yield "ingest.batch_messages", "is above queue_messages", "a batch cannot be larger than the queue it is from"
+
+
+def _chain(table: ChainConfig) -> Found:
+    for index, endpoint in enumerate(table.rpc):
+        yield from _endpoint(f"chain.rpc[{index}]", endpoint)
+    if len(set(table.rpc)) != len(table.rpc):
+        yield "chain.rpc", "names an endpoint twice", "keep one of them"
+    if not table.rpc:
+        for name in ("chain_id", "registry", "anchor_log"):
+            if getattr(table, name):
+                yield f"chain.{name}", "is set, but no endpoint is", "name one in chain.rpc, or remove it"
+        return
+    if not table.chain_id:
+        yield "chain.chain_id", "is missing", "ask the operator of the chain; securenet chain deploy prints it"
+    for name in ("registry", "anchor_log"):
+        if not getattr(table, name):
+            yield f"chain.{name}", "is missing", "securenet chain deploy prints the addresses"
+    if table.registry and table.registry.lower() == table.anchor_log.lower():
+        yield "chain.anchor_log", "is the address of the registry", "they are two contracts"
+
+
+def _endpoint(key: str, endpoint: str) -> Found:
+    if endpoint.startswith("credential:"):
+        return
+    try:
+        url = urlsplit(endpoint)
+        sound = url.scheme in {"http", "https"} and bool(url.hostname) and endpoint.isprintable()
+        secret = url.username is not None or url.password is not None
+        _ = url.port
+    except ValueError:
+        sound = secret = False
+    if not sound:
+        yield key, "is no http:// or https:// URL", "write https://host:port/path, or credential:NAME"
+    elif secret:
+        yield key, "has a password in it", "put the whole URL into a credential and write credential:NAME"
+
+
+def _anchor(table: AnchorConfig) -> Found:
+    if table.min_interval_s > table.interval_s:
+        yield "anchor.min_interval_s", "is above interval_s", "the shortest wait is the shorter one"
+    for name in ("key_file", "passphrase_file"):
+        if table.enabled and not getattr(table, name):
+            yield f"anchor.{name}", "is empty", "securenet key create writes one; or set anchor.enabled = false"
 
 
 def _transports(sound: Mapping[str, object]) -> Found:

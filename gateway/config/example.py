@@ -52,11 +52,14 @@ def effective_toml(config: Config) -> str:
     lines: list[str] = []
     for section in dataclasses.fields(Config):
         table = getattr(config, section.name)
+        kinds = typing.get_type_hints(type(table))
         lines.append(f"[{section.name}]")
         tables: list[str] = []
         for field in dataclasses.fields(table):
             value = getattr(table, field.name)
-            if isinstance(value, tuple):
+            if typing.get_args(kinds[field.name])[:1] == (str,):
+                lines.append(f"{field.name} = {_toml(value)}")
+            elif isinstance(value, tuple):
                 for each in value:
                     tables += ["", f"[[{section.name}.{field.name}]]"]
                     tables += [f"{name} = {_toml(item)}" for name, item in dataclasses.asdict(each).items()]
@@ -78,7 +81,7 @@ def _keys(kind: type) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
 
 
 def _key(name: str, field: dataclasses.Field[Any], kind: Any) -> list[str]:  # noqa: ANN401 -- a type hint
-    if typing.get_origin(kind) is tuple:
+    if typing.get_origin(kind) is tuple and typing.get_args(kind)[0] is not str:
         table = typing.get_args(kind)[0]
         lines = ["", *_comment(f"{field.metadata['doc']} One such table for each:"), f"# [[{name}]]"]
         for part, _kind in _keys(table):
@@ -119,6 +122,8 @@ def _toml(value: object) -> str:
         return f"{value:_}" if value >= 100_000 else str(value)  # noqa: PLR2004 -- where digits need grouping
     if isinstance(value, (str, Path)):
         return _basic_string(str(value))
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
     raise TypeError(f"no key has a {type(value).__name__}")
 
 

@@ -29,6 +29,7 @@ __all__ = ["ConfigError", "Fault", "load_config", "parse_config"]
 MAX_FILE_BYTES: Final = 1 << 20
 _SYNTAX: Final = re.compile(r"(?P<what>.*?)\s*\(at (?:line (?P<line>\d+), column \d+|end of document)\)", re.DOTALL)
 _SHOWN_CHARACTERS: Final = 60
+_TEXTS_MAX = 16
 _TYPE_NAMES: Final = {str: "a string", int: "an integer", float: "a number", bool: "true or false", Path: "a path"}
 
 
@@ -128,7 +129,8 @@ class _Reading:
         if dataclasses.is_dataclass(kind):
             return self.table(typing.cast("type", kind), found, path)
         if typing.get_origin(kind) is tuple:
-            return self._tables(typing.get_args(kind)[0], found, path)
+            item = typing.get_args(kind)[0]
+            return self._texts(metadata, found, path) if item is str else self._tables(item, found, path)
         if kind is float and type(found) is int:
             found = _as_float(found)
         wanted = str if kind is Path else kind
@@ -140,6 +142,12 @@ class _Reading:
             self._fault(path, *fault)
             return None
         return Path(str(found)) if kind is Path else found
+
+    def _texts(self, metadata: Mapping[str, Any], found: object, path: KeyPath) -> tuple[str, ...]:
+        if not isinstance(found, list) or len(found) > _TEXTS_MAX:
+            self._fault(path, f"is {_shown(found)}", f"it is a list of at most {_TEXTS_MAX} texts: {metadata['doc']}")
+            return ()
+        return tuple(str(self._value(str, metadata, each, (*path, index))) for index, each in enumerate(found))
 
     def _tables(self, kind: type, found: object, path: KeyPath) -> tuple[object, ...]:
         if not isinstance(found, list):

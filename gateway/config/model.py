@@ -45,15 +45,85 @@ class GatewayConfig:
         "Ed25519 private key (PKCS#8 PEM) that signs receipts and checkpoints: a path, or credential:NAME.",
         "credential:log-key",
     )
+    hpke_key_file: str = key(
+        "X25519 private key (PKCS#8 PEM) that models are wrapped for: a path, or credential:NAME; empty: none.", ""
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryConfig:
-    """Which devices and miners exist."""
+    """Which devices and miners exist: by file, or by the chain when [chain] names an endpoint."""
 
     file: Path = key(
-        "JSON Lines of devices and miners; read at start and on SIGHUP.",
+        "JSON Lines of devices and miners; read at start and on SIGHUP. Not read when [chain] rpc is set.",
         Path("/etc/securenet/registry.jsonl"),
+    )
+    max_age_s: int = key(
+        "With a chain: nothing is accepted (registry-stale) when the registry was last seen so long ago.",
+        14400,
+        low=10,
+        high=30 * 86400,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainConfig:
+    """The EVM chain that says who is registered, and keeps the anchors."""
+
+    rpc: tuple[str, ...] = key(
+        "JSON-RPC endpoints in the order of preference: URLs, or credential:NAME for a URL with a key in it; "
+        "empty: no chain.",
+        (),
+    )
+    chain_id: int = key("The chain that every endpoint must serve (EIP-155).", 0, low=0, high=2**53 - 1)
+    registry: str = key("Address of IdentityRegistry.", "", pattern=r"(0x[0-9a-fA-F]{40})?")
+    anchor_log: str = key("Address of AnchorLog.", "", pattern=r"(0x[0-9a-fA-F]{40})?")
+    deploy_block: int = key("The block that IdentityRegistry was deployed in, or one before it.", 0, low=0)
+    finality: str = key(
+        "What is final: the chain's finalized tag, or so many confirmations.",
+        "finalized",
+        choices=("finalized", "confirmations"),
+    )
+    confirmations: int = key('Blocks on top that make a block final, with finality = "confirmations".', 12, low=1)
+    poll_s: float = key("How often the chain is looked at.", 6.0, low=0.1, high=600)
+    timeout_s: float = key("One request to an endpoint may take so long.", 10.0, low=0.5, high=120)
+    max_head_age_s: int = key(
+        "An endpoint whose newest block is older is passed over; well above the chain's longest gap.",
+        900,
+        low=5,
+        high=86400,
+    )
+    requests_per_s: float = key("Requests to one endpoint, sustained; a burst of four times it.", 20.0, low=0.1)
+    logs_blocks: int = key("Blocks asked for events at once; halved when an endpoint refuses.", 5000, low=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnchorConfig:
+    """How the log's checkpoints come to the chain."""
+
+    enabled: bool = key("Anchor checkpoints, when [chain] names an endpoint.", default=True)
+    key_file: str = key(
+        "The anchoring account: Web3 keystore V3, a path or credential:NAME.", "credential:anchoring-key"
+    )
+    passphrase_file: str = key("Its passphrase: a path, or credential:NAME.", "credential:anchoring-passphrase")
+    interval_s: float = key("A log that has grown is anchored this often.", 600.0, low=1, high=86400)
+    entries: int = key("Sooner, when it has grown by so many entries; 0: never sooner.", 0, low=0)
+    min_interval_s: float = key("But never sooner than this after the anchor before.", 10.0, low=0.1, high=86400)
+    replace_after_s: float = key(
+        "A transaction that is not mined in this time is replaced: newest checkpoint, fee +12.5 %.",
+        60.0,
+        low=0.1,
+        high=86400,
+    )
+    max_fee_gwei: float = key("The most that is paid for a unit of gas; above it anchoring waits.", 100.0, low=1e-9)
+    priority_fee_gwei: float = key(
+        "Tip for a unit of gas on EIP-1559 chains; the chain's own wish if lower.", 2.0, low=0
+    )
+    gas_limit: int = key("Gas allowed for one anchor transaction.", 120_000, low=60_000, high=10_000_000)
+    legacy_gas: str = key(
+        "auto: EIP-1559 where blocks have a base fee; always: gasPrice transactions.",
+        "auto",
+        choices=("auto", "always"),
     )
 
 
@@ -189,6 +259,8 @@ class Config:
 
     gateway: GatewayConfig
     registry: RegistryConfig = field(default_factory=RegistryConfig)
+    chain: ChainConfig = field(default_factory=ChainConfig)
+    anchor: AnchorConfig = field(default_factory=AnchorConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)
     coap: CoapConfig = field(default_factory=CoapConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
