@@ -84,7 +84,7 @@ class ChainConfig:
         "finalized",
         choices=("finalized", "confirmations"),
     )
-    confirmations: int = key('Blocks on top that make a block final, with finality = "confirmations".', 12, low=1)
+    confirmations: int = key("Blocks on top that make a block final, when confirmations are what counts.", 12, low=1)
     poll_s: float = key("How often the chain is looked at.", 6.0, low=0.1, high=600)
     timeout_s: float = key("One request to an endpoint may take so long.", 10.0, low=0.5, high=120)
     max_head_age_s: int = key(

@@ -5,8 +5,10 @@ transaction; only what was committed may be acknowledged. ``open_journal`` makes
 ``open_reader`` a ``Reader`` for everyone else. docs/spec/journal.md describes the files.
 """
 
+from gateway.journal.identities import IdentityCursor, IdentityRow
 from gateway.journal.journal import Journal
 from gateway.journal.opening import Opened, open_journal
+from gateway.journal.outbox import AnchorRow
 from gateway.journal.reader import Reader, open_reader
 from gateway.journal.rows import (
     CheckpointRow,
@@ -33,11 +35,14 @@ from gateway.journal.rows import (
 )
 
 __all__ = [
+    "AnchorRow",
     "CheckpointRow",
     "EntryRow",
     "Gap",
     "Group",
     "Identity",
+    "IdentityCursor",
+    "IdentityRow",
     "IdentityTaken",
     "Journal",
     "JournalBusy",

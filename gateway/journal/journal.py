@@ -10,12 +10,16 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 import cbor2
 
 from gateway.config.model import JournalConfig
+from gateway.journal import identities, outbox
 from gateway.journal.budget import PAGE_BYTES
+from gateway.journal.identities import IdentityCursor, IdentityRow
+from gateway.journal.outbox import AnchorRow
 from gateway.journal.reader import Reader
 from gateway.journal.rows import (
     TILE_HASHES,
@@ -36,6 +40,7 @@ _BLOCKS_A_STEP = 4
 _STEPS_A_ROUND = 64
 _PAGES_A_STEP = 256
 _CHECKPOINTS_KEPT = 2048
+_ANCHORS_KEPT = 1024
 _HOUR_MS = 3_600_000
 _TIME_FIELD = 2
 
@@ -98,6 +103,33 @@ class Journal:
         """
         await self._on(self._write_thread, self._writer.set_final_size, size)
 
+    async def record_anchors(self, rows: Sequence[AnchorRow]) -> None:
+        """Write rows of the anchor outbox, all or none; durable when this returns.
+
+        Raises:
+            JournalFault: The disk did not take it.
+            JournalDamaged: The database is not sound.
+        """
+        await self._on(self._write_thread, self._writer.transact, partial(outbox.store, rows=rows))
+
+    async def apply_identities(self, rows: Sequence[IdentityRow], cursor: IdentityCursor) -> None:
+        """Write what the chain's registry says now, and up to where; durable when this returns.
+
+        Raises:
+            JournalFault: The disk did not take it.
+            JournalDamaged: The database is not sound.
+        """
+        await self._on(self._write_thread, self._writer.transact, partial(identities.apply, rows=rows, cursor=cursor))
+
+    async def forget_identities(self) -> None:
+        """Drop what is held of the chain's registry: it is followed anew from its first block.
+
+        Raises:
+            JournalFault: The disk did not take it.
+            JournalDamaged: The database is not sound.
+        """
+        await self._on(self._write_thread, self._writer.transact, identities.forget)
+
     # --- reading ---
 
     async def lookup(self, identities: Sequence[Identity]) -> dict[Identity, Known]:
@@ -117,6 +149,14 @@ class Journal:
             JournalDamaged: The database is not sound.
         """
         return await self._on(self._read_thread, self._reader.replay_states, device_ids)
+
+    async def open_anchors(self) -> list[AnchorRow]:
+        """Return the rows of the anchor outbox that have not come to their end, the oldest first."""
+        return await self._on(self._read_thread, self._reader.open_anchors)
+
+    async def newest_anchors(self, limit: int = 1) -> list[AnchorRow]:
+        """Return the newest rows of the anchor outbox, the newest first."""
+        return await self._on(self._read_thread, self._reader.newest_anchors, limit)
 
     def size(self) -> int:
         """Return how many entries the log has: the index of the next one."""
@@ -226,6 +266,7 @@ class Journal:
         keep_above = await self._on(self._care_thread, self._care.checkpoint_size_at, _CHECKPOINTS_KEPT)
         if keep_above is not None:
             await self._on(self._write_thread, self._writer.thin_checkpoints, keep_above, _HOUR_MS)
+        await self._on(self._write_thread, self._writer.thin_anchors, _ANCHORS_KEPT, _HOUR_MS)
 
     async def close(self) -> None:
         """Finish what was begun, fold everything into the database file, release the files.

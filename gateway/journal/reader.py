@@ -14,7 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from gateway.journal import identities, outbox
+from gateway.journal.identities import IdentityCursor, IdentityRow
 from gateway.journal.leaves import LeavesFile, is_blank
+from gateway.journal.outbox import AnchorRow
 from gateway.journal.rows import (
     TILE_HASHES,
     CheckpointRow,
@@ -212,6 +215,43 @@ class Reader:
         with _faults():
             known = fact(self._connection, "final_size")
         return known if isinstance(known, int) else 0
+
+    # --- the chain ---
+
+    def open_anchors(self) -> list[AnchorRow]:
+        """Return the anchors that have not come to their end, the oldest first."""
+        with _faults():
+            return outbox.open_rows(self._connection)
+
+    def newest_anchors(self, limit: int = 1) -> list[AnchorRow]:
+        """Return the newest anchors, whatever became of them, the newest first."""
+        with _faults():
+            return outbox.newest(self._connection, limit)
+
+    def newest_anchor_in(self, state: str) -> AnchorRow | None:
+        """Return the anchor of the largest size in a state."""
+        with _faults():
+            return outbox.newest_in(self._connection, state)
+
+    def anchor_covering(self, index: int, state: str) -> AnchorRow | None:
+        """Return the anchor of the smallest size above ``index`` in a state."""
+        with _faults():
+            return outbox.covering(self._connection, index, state)
+
+    def anchor_counts(self) -> dict[str, int]:
+        """Return how many anchors are in each state."""
+        with _faults():
+            return outbox.counts(self._connection)
+
+    def identities(self) -> Iterator[IdentityRow]:
+        """Yield what the chain's registry held, in the order of first registration."""
+        with _faults():
+            yield from identities.rows(self._connection)
+
+    def identity_cursor(self) -> IdentityCursor | None:
+        """Return up to where the chain's registry was followed."""
+        with _faults():
+            return identities.cursor(self._connection)
 
     # --- for maintenance ---
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gateway.journal import outbox
 from gateway.journal.leaves import LeavesFile, is_blank
 from gateway.journal.rows import TILE_HASHES, Gap, LogDamaged
 from gateway.journal.schema import connect_reader, tile_key
@@ -88,7 +89,7 @@ _ROWS = 256
 
 
 def carry_rest(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
-    """Copy checkpoints, quarantine, gaps and the final size, each as far as it can be read."""
+    """Copy checkpoints, anchors, quarantine, gaps and the final size, each as far as it can be read."""
     for sql, insert in (
         (
             "SELECT size, root, text, time_ms FROM checkpoints",
@@ -96,6 +97,10 @@ def carry_rest(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
         ),
         ("SELECT start, end, reason FROM gaps", "INSERT OR IGNORE INTO gaps VALUES (?, ?, ?)"),
         ("SELECT name, value FROM facts WHERE name = 'final_size'", "INSERT OR IGNORE INTO facts VALUES (?, ?)"),
+        (
+            "SELECT * FROM anchors",
+            f"INSERT OR IGNORE INTO anchors VALUES ({outbox.PLACES})",  # noqa: S608 -- question marks,
+        ),
         (
             "SELECT * FROM quarantine ORDER BY id DESC",
             "INSERT OR IGNORE INTO quarantine VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gateway import __version__
+from gateway.journal import identities, outbox
 from gateway.journal.budget import PAGE_BYTES
 from gateway.journal.rows import JournalDamaged, JournalError, JournalFault, JournalTooNew
 
@@ -67,8 +68,13 @@ def _to_v1(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
+def _to_v2(connection: sqlite3.Connection) -> None:
+    for statement in (*outbox.TABLES, *identities.TABLES):
+        connection.execute(statement)
+
+
 Migration = Callable[[sqlite3.Connection], None]
-MIGRATIONS: tuple[Migration, ...] = (_to_v1,)
+MIGRATIONS: tuple[Migration, ...] = (_to_v1, _to_v2)
 
 
 def tile_key(level: int, index: int) -> int:

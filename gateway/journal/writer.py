@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from gateway.config.model import JournalConfig
-from gateway.journal import intake
+from gateway.journal import intake, outbox
 from gateway.journal.budget import PAGE_BYTES, Room, growth_bytes
 from gateway.journal.leaves import LeavesFile, LeavesState
 from gateway.journal.rows import (
@@ -194,11 +194,35 @@ class Writer:
                 (keep_above, per_ms),
             )
 
+    def thin_anchors(self, keep_newest: int, per_ms: int) -> None:
+        """Of the anchors at their end, keep the newest so many, and of those before one for every ``per_ms``."""
+        with self._faults():
+            outbox.thin(self._connection, keep_newest, per_ms)
+
     def vacuum(self, pages: int) -> None:
         """Give up to ``pages`` free pages back to the filesystem."""
         with self._faults():
             # executescript steps to the end without the interpreter lock; execute would stop after each page
             self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
+
+    def transact(self, change: Callable[[sqlite3.Connection], None]) -> None:
+        """Make a small change in a transaction of its own; durable when it returns.
+
+        It does not ask for room: an anchor is what makes room.
+
+        Raises:
+            JournalFault: The disk did not take it; nothing of it is stored.
+            JournalDamaged: The database is not sound.
+        """
+        with self._faults():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                change(self._connection)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
 
     def set_final_size(self, size: int) -> None:
         """Note that the first ``size`` entries are final on chain; never lowers what was noted."""
