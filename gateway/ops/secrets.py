@@ -13,12 +13,17 @@ from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
     load_pem_private_key,
 )
+
+from gateway.crypto.anchoring_key import AnchoringKey, ChainExtraMissing
+from gateway.crypto.keystore import KeystoreRefused, unlock
 
 CREDENTIAL: Final = "credential:"
 MAX_SECRET_BYTES: Final = 65536
@@ -102,19 +107,67 @@ def load_log_key(ref: str) -> bytes:
     Raises:
         SecretError: as ``read_secret``, or it is no Ed25519 key in PKCS#8 PEM.
     """
-    pem = read_secret(ref)
-    hint = "securenet key create writes one"
+    hint = "securenet key create log writes one"
+    key = _pem_key(ref, hint)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise SecretError(ref, "is a private key, but no Ed25519 key", hint)
+    return key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+
+
+def load_hpke_key(ref: str) -> X25519PrivateKey:
+    """Read the key that models are wrapped for (FORMATS.md §7); its repr does not show it.
+
+    Raises:
+        SecretError: as ``read_secret``, or it is no X25519 key in PKCS#8 PEM.
+    """
+    hint = "securenet key create hpke writes one"
+    key = _pem_key(ref, hint)
+    if not isinstance(key, X25519PrivateKey):
+        raise SecretError(ref, "is a private key, but no X25519 key", hint)
+    return key
+
+
+def load_passphrase(ref: str) -> bytes:
+    """Read a passphrase: the whole file, but for the line break at its end.
+
+    Raises:
+        SecretError: as ``read_secret``, or it is empty.
+    """
+    passphrase = read_optional_secret(ref)
+    if not passphrase:
+        raise SecretError(ref or "the passphrase", "is empty", "name a file that holds the keystore's passphrase")
+    return passphrase
+
+
+def load_anchoring_key(keystore_ref: str, passphrase_ref: str) -> AnchoringKey:
+    """Open the anchoring account's keystore. Takes memory and up to seconds: not for an event loop.
+
+    Args:
+        keystore_ref: the Web3 keystore V3.
+        passphrase_ref: its passphrase, as ``load_passphrase`` reads it.
+
+    Raises:
+        SecretError: as ``read_secret``, for either; the keystore is refused (``gateway.crypto.keystore``); or the
+            Ethereum libraries are not installed.
+    """
+    data = read_secret(keystore_ref)
+    passphrase = load_passphrase(passphrase_ref)
     try:
-        key = load_pem_private_key(pem, password=None)
+        return AnchoringKey(unlock(data, passphrase))
+    except (KeystoreRefused, ChainExtraMissing) as error:
+        raise SecretError(keystore_ref, error.problem, error.hint) from None
+
+
+def _pem_key(ref: str, hint: str) -> PrivateKeyTypes:
+    pem = read_secret(ref)
+    try:
+        return load_pem_private_key(pem, password=None)
     except TypeError:
         raise SecretError(
             ref, "is protected by a passphrase", "store it without one: the gateway starts alone"
         ) from None
     except (ValueError, UnsupportedAlgorithm):
         raise SecretError(ref, "is no private key in PKCS#8 PEM", hint) from None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise SecretError(ref, "is a private key, but no Ed25519 key", hint)
-    return key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
 
 
 def _refuse_open_to_others(ref: str, path: Path, status: os.stat_result) -> None:
