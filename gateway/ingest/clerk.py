@@ -1,10 +1,11 @@
-"""The log's regular duties: a summary of refusals, and a signed checkpoint of what has grown."""
+"""The log's duties: a summary of refusals, a signed checkpoint of what has grown, and a change of its key."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from enum import Enum
+from typing import NamedTuple
 
 from gateway.config.model import LogConfig
 from gateway.ingest.counters import Refusals
@@ -12,7 +13,7 @@ from gateway.ingest.draft import Draft
 from gateway.ingest.ledger import Ledger
 from gateway.message import RejectReason
 from gateway.tlog.checkpoint import checkpoint_body
-from gateway.tlog.entry import RejectionsEntry, encode_entry
+from gateway.tlog.entry import KeyEntry, RejectionsEntry, encode_entry
 
 
 class Duty(Enum):
@@ -20,15 +21,26 @@ class Duty(Enum):
 
     SUMMARY = "summary"
     CHECKPOINT = "checkpoint"
+    KEY = "key"
+
+
+class LogKeys(NamedTuple):
+    """The public key that signed last, as the journal knows it, and the one that signs from now on."""
+
+    last: bytes | None
+    now: bytes
 
 
 class Clerk:
     """Wakes when there is something to do, waits its interval, and does it between two batches. Nothing polls."""
 
-    def __init__(self, config: LogConfig, ledger: Ledger, *, origin: str, wall_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, config: LogConfig, ledger: Ledger, *, origin: str, keys: LogKeys, wall_ms: Callable[[], int]
+    ) -> None:
         self._config = config
         self._ledger = ledger
         self._origin = origin
+        self._keys = keys
         self._wall_ms = wall_ms
         self._refusals = Refusals(wall_ms())
         self._has_refused = asyncio.Event()
@@ -55,13 +67,23 @@ class Clerk:
             ):
                 duties.create_task(self._repeat(duty, due, interval_s, put), name=duty.value)
 
+    def opening(self) -> list[Duty]:
+        """What is owed before anything is signed: the log says that its key is another one."""
+        return [Duty.KEY] if self._keys.last != self._keys.now else []
+
     def closing(self) -> list[Duty]:
         """What is still owed at the end: the log is sealed."""
         return [Duty.SUMMARY, Duty.CHECKPOINT]
 
     def draft(self, duty: Duty) -> Draft | None:
         """Do a duty now; None when there is nothing to do."""
-        return self._summary() if duty is Duty.SUMMARY else self._checkpoint()
+        match duty:
+            case Duty.SUMMARY:
+                return self._summary()
+            case Duty.CHECKPOINT:
+                return self._checkpoint()
+            case Duty.KEY:
+                return self._key()
 
     def _summary(self) -> Draft | None:
         refusals, now_ms = self._refusals, self._wall_ms()
@@ -72,6 +94,15 @@ class Clerk:
         entry = RejectionsEntry(now_ms, refusals.from_ms, now_ms, refusals.reasons, refusals.most_refused())
         self._ledger.append_entry(draft, encode_entry(entry))
         self._has_grown.set()
+        return draft
+
+    def _key(self) -> Draft:
+        """Tell the log of its new key, once; the first key of all needs no telling."""
+        draft, (last, now) = Draft(), self._keys
+        draft.log_key = now
+        if last is not None:
+            self._ledger.append_entry(draft, encode_entry(KeyEntry(self._wall_ms(), last, now)))
+            self._has_grown.set()
         return draft
 
     def _checkpoint(self) -> Draft | None:

@@ -33,6 +33,7 @@ class Draft:
         self._receipts: list[tuple[Ticket, bytes]] = []
         self._accepted: list[Ticket] = []
         self._checkpoint: _Checkpoint | None = None
+        self.log_key: bytes | None = None
 
     @classmethod
     def of_checkpoint(cls, size: int, root: bytes, body: bytes, time_ms: int) -> Draft:
@@ -78,7 +79,7 @@ class Draft:
             if ticket.record is not None
         ]
         quarantine = [_quarantined(ticket) for ticket in self.tickets if _is_evidence(ticket)]
-        return Group(self.entries, messages, self.replay, quarantine, self.tiles, None)
+        return Group(self.entries, messages, self.replay, quarantine, self.tiles, None, self.log_key)
 
 
 def _is_evidence(ticket: Ticket) -> bool:

@@ -115,6 +115,8 @@ class Ingest:
     async def run(self) -> None:
         """Run the stages until the intake is closed and empty; an exception in one ends all."""
         async with asyncio.TaskGroup() as stages:
+            for duty in self._clerk.opening():
+                await self._decide_queue.put(duty)
             duties = stages.create_task(self._clerk.run(self._decide_queue.put), name="clerk")
             stages.create_task(self._decide_stage(stages), name="decide")
             stages.create_task(self._commit_stage(), name="commit")

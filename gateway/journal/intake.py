@@ -16,7 +16,7 @@ from functools import cache
 from gateway.journal.rows import CheckpointRow, EntryRow, Gap, MessageRow, QuarantineRow, TileRow
 from gateway.journal.schema import tile_key
 
-LOG, REPLAY, QUARANTINE, TRIM, TILE, CHECKPOINT, DROP, GAP = range(8)
+LOG, REPLAY, QUARANTINE, TRIM, TILE, CHECKPOINT, DROP, GAP, LOG_KEY = range(9)
 
 _COLUMNS = 9
 _ACTIONS = {
@@ -30,6 +30,8 @@ _ACTIONS = {
     DROP: "DELETE FROM log WHERE idx >= new.n AND idx < new.a",
     GAP: "INSERT INTO gaps VALUES (new.n, new.a, new.b) ON CONFLICT (start)"
     " DO UPDATE SET end = max(end, excluded.end), reason = excluded.reason",
+    LOG_KEY: "INSERT INTO facts VALUES ('log_key', hex(new.a))"
+    " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
 }
 # How many rows a statement takes; a group is filled up with empty rows to the next of these, so that a handful of
 # prepared statements serves groups of every size. 528: 256 messages, their devices' replay states, some others.
@@ -138,6 +140,11 @@ def tile_rows(tiles: Sequence[TileRow]) -> Flat:
 def checkpoint_row(checkpoint: CheckpointRow) -> Flat:
     """Return the row of a checkpoint; a later one of the same size replaces the earlier."""
     return [CHECKPOINT, *checkpoint, *[None] * 4]
+
+
+def log_key_row(public_key: bytes) -> Flat:
+    """Return the row that says which key signs from now on."""
+    return [LOG_KEY, None, public_key, *[None] * 6]
 
 
 def drop_rows(start: int, end: int, gap: Gap) -> Flat:

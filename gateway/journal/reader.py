@@ -255,6 +255,12 @@ class Reader:
 
     # --- for maintenance ---
 
+    def log_key(self) -> bytes | None:
+        """Return the public key that signed last, None when the journal never learned one."""
+        with _faults():
+            known = fact(self._connection, "log_key")
+        return bytes.fromhex(known) if isinstance(known, str) else None
+
     def usage(self) -> Usage:
         """Measure the data directory."""
         with _faults():

@@ -100,7 +100,10 @@ class CheckpointRow(NamedTuple):
 
 
 class Group(NamedTuple):
-    """One transaction. ``replay`` maps device ids to replay state; a later pair of the same device wins."""
+    """One transaction. ``replay`` maps device ids to replay state; a later pair of the same device wins.
+
+    ``log_key`` is the key that signs from here on, in the group whose entry tells of the change.
+    """
 
     entries: Sequence[EntryRow] = ()
     messages: Sequence[MessageRow] = ()
@@ -108,6 +111,7 @@ class Group(NamedTuple):
     quarantine: Sequence[QuarantineRow] = ()
     tiles: Sequence[TileRow] = ()
     checkpoint: CheckpointRow | None = None
+    log_key: bytes | None = None
 
 
 Identity = tuple[str, bytes, int]

@@ -96,7 +96,10 @@ def carry_rest(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
             "INSERT OR IGNORE INTO checkpoints VALUES (?, ?, ?, ?)",
         ),
         ("SELECT start, end, reason FROM gaps", "INSERT OR IGNORE INTO gaps VALUES (?, ?, ?)"),
-        ("SELECT name, value FROM facts WHERE name = 'final_size'", "INSERT OR IGNORE INTO facts VALUES (?, ?)"),
+        (
+            "SELECT name, value FROM facts WHERE name IN ('final_size', 'log_key')",
+            "INSERT OR IGNORE INTO facts VALUES (?, ?)",
+        ),
         (
             "SELECT * FROM anchors",
             f"INSERT OR IGNORE INTO anchors VALUES ({outbox.PLACES})",  # noqa: S608 -- question marks,

@@ -117,6 +117,8 @@ class Writer:
         quarantine_end = self._add_quarantine(flat, group.quarantine)
         if group.checkpoint is not None:
             flat += intake.checkpoint_row(group.checkpoint)
+        if group.log_key is not None:
+            flat += intake.log_key_row(group.log_key)
         if not flat:
             return
         growth = growth_bytes(group)

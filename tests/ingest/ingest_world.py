@@ -15,12 +15,12 @@ from gateway.crypto.keys import PublicKey
 from gateway.crypto.pool import CryptoPool
 from gateway.detection.port import NoModel
 from gateway.ingest.admission import Admission, bench
-from gateway.ingest.clerk import Clerk
+from gateway.ingest.clerk import Clerk, LogKeys
 from gateway.ingest.intake import IntakeQueue
 from gateway.ingest.ledger import Ledger
 from gateway.ingest.pipeline import Clock, Ingest
 from gateway.ingest.windows import WindowCache
-from gateway.journal import open_journal
+from gateway.journal import open_journal, open_reader
 from gateway.message import Alg, RawMessage
 from gateway.receipt import ReceiptWriter
 from gateway.registry.port import Device, Miner, SnapshotBuilder, Status
@@ -64,6 +64,7 @@ class World:
         self.statuses = {device.name: Status.ACTIVE for device in devices}
         self.devices = {device.name: device for device in devices}
         self.miner_status = Status.ACTIVE
+        self.seed = SEED
         self.store_wrapper = store or (lambda journal: journal)
 
     @property
@@ -72,7 +73,7 @@ class World:
         for name, device in self.devices.items():
             key = PublicKey(Alg(device.key.alg), device.key.public_key)
             builder.add(Device(name, FLEET, key, self.statuses[name]))
-        key = PublicKey(Alg.ED25519, LOG_KEY)
+        key = PublicKey(Alg.ED25519, crypto_sign_seed_keypair(self.seed)[0])
         builder.add(Miner("gw-1", FLEET, key, self.miner_status, self.config.origin))
         return builder.build(0)
 
@@ -81,12 +82,17 @@ class World:
         config = self.config
         opened = open_journal(self.directory, config.journal, origin=config.origin)
         self.journal = opened.journal
-        crypto = CryptoPool(SEED)
+        crypto = CryptoPool(self.seed)
+        public_key = crypto_sign_seed_keypair(self.seed)[0]
         measured = bench(config)
         receipts = ReceiptWriter(config.origin)
         tree = TileWriter.restore(self.journal, self.journal.size())
         self.ledger = Ledger(measured, WindowCache(4), tree, receipts)
-        clerk = Clerk(config.log, self.ledger, origin=config.origin, wall_ms=lambda: time.time_ns() // 1_000_000)
+        with open_reader(self.directory) as reader:
+            keys = LogKeys(reader.log_key(), public_key)
+        clerk = Clerk(
+            config.log, self.ledger, origin=config.origin, keys=keys, wall_ms=lambda: time.time_ns() // 1_000_000
+        )
         self.intake = IntakeQueue(4096)
         self.ingest = Ingest(
             config,
@@ -98,10 +104,10 @@ class World:
             store=self.store_wrapper(self.journal),
             scorer=NoModel(),
             receipts=receipts,
-            note=lambda body, signature: note(body, config.origin, signature, LOG_KEY).decode(),
+            note=lambda body, signature: note(body, config.origin, signature, public_key).decode(),
             clerk=clerk,
             gate=lambda: verify_miner(
-                self.snapshot.miner("gw-1"), fleet=FLEET, origin=config.origin, log_key=LOG_KEY
+                self.snapshot.miner("gw-1"), fleet=FLEET, origin=config.origin, log_key=public_key
             ),
             clock=Clock(time.monotonic, lambda: time.time_ns() // 1_000_000),
         )
