@@ -44,6 +44,11 @@ async def refusal(world, payload, **routing):
         return await world.send(payload, **routing)
 
 
+def spoiled(message):
+    """The message with one bit of its signature turned: the last byte alone is often zero already."""
+    return message[:-1] + bytes([message[-1] ^ 1])
+
+
 @pytest.mark.parametrize(
     ("make", "routing", "reason"),
     [
@@ -54,7 +59,7 @@ async def refusal(world, payload, **routing):
         (lambda d: d.message(1), {"device": "lamp-1", "fleet": "plant-8"}, RejectReason.WRONG_FLEET),
         (lambda d: d.message(1), {"device": "lamp-2"}, RejectReason.IDENTITY_MISMATCH),
         (lambda d: Sender("ghost").message(1), {}, RejectReason.DEVICE_UNKNOWN),
-        (lambda d: d.message(1)[:-1] + b"\x00", {}, RejectReason.BAD_SIGNATURE),
+        (lambda d: spoiled(d.message(1)), {}, RejectReason.BAD_SIGNATURE),
     ],
 )
 async def test_what_does_not_hold_gets_its_reason_and_no_receipt(world, lamp, make, routing, reason):
