@@ -34,6 +34,8 @@ class ExitCode(IntEnum):
     """An output file cannot be written, or stands already."""
     JOURNAL = 74
     """The journal is damaged, or of a newer version."""
+    CHAIN = 75
+    """The chain cannot be reached, or takes no transaction just now: come again."""
     SECRET = 77
     """A key or password cannot be read, or its file is open to others."""
     CONFIG = 78
