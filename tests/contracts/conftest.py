@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from contracts_kit import Chain
 from support.anvil import Anvil
+from support.contracts_kit import Chain
 
 
 @pytest.fixture(scope="session")

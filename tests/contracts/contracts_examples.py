@@ -7,7 +7,7 @@ import re
 import sys
 from pathlib import Path
 
-from contracts_kit import Gateway, Kind, artifact, ed25519_key, id_hash
+from support.contracts_kit import Gateway, Kind, artifact, ed25519_key, id_hash
 from web3 import Web3
 from web3.contract import Contract
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from contracts_kit import Event, Gateway, Kind, Status, id_hash
+from support.contracts_kit import Event, Gateway, Kind, Status, id_hash
 
 EMPTY_ROOT = bytes.fromhex("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
 Told = list[Event] | tuple[object, ...]

@@ -3,7 +3,7 @@
 import hashlib
 
 import pytest
-from contracts_kit import Chain, Event, Gateway, Refused
+from support.contracts_kit import Chain, Event, Gateway, Refused
 from web3 import Web3
 
 EMPTY_ROOT = hashlib.sha256(b"").digest()

@@ -9,8 +9,8 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-from contracts_kit import ARTIFACTS, Chain, artifact, error_selector
 from support.anvil import CONTRACTS, node_path
+from support.contracts_kit import ARTIFACTS, Chain, artifact, error_selector
 
 NAMES = ["IdentityRegistry", "AnchorLog"]
 

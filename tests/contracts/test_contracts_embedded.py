@@ -4,7 +4,7 @@ import re
 import warnings
 
 import pytest
-from contracts_kit import Alg, Chain, Gateway, Status, artifact, device, error_selector
+from support.contracts_kit import Alg, Chain, Gateway, Status, artifact, device, error_selector
 from web3 import Web3
 
 with warnings.catch_warnings():

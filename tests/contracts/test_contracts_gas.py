@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from contracts_kit import Alg, Chain, Gateway, device
+from support.contracts_kit import Alg, Chain, Gateway, device
 
 SNAPSHOT = Path(__file__).with_name("gas.json")
 ROOTS = [bytes([number]) * 32 for number in range(1, 5)]

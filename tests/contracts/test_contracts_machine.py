@@ -1,11 +1,11 @@
 """Both contracts against the model, whatever is asked of them and in whatever order."""
 
 import pytest
-from contracts_kit import Alg, Chain, Gateway, Refused, Status, device, id_hash, log_id
 from contracts_model import EMPTY_ROOT, Follower, Head, Model
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from support.contracts_kit import Alg, Chain, Gateway, Refused, Status, device, id_hash, log_id
 
 NAMES = ["pump-1", "pump-2", "gw-1", "gw-2"]
 FLEETS = ["plant", "mill"]

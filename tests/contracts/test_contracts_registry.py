@@ -1,7 +1,9 @@
 """IdentityRegistry, deployed on a real node: every call, every event, every reason to refuse."""
 
 import pytest
-from contracts_kit import (
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.contracts_kit import (
     ZERO,
     Alg,
     Chain,
@@ -15,8 +17,6 @@ from contracts_kit import (
     log_id,
     p256_key,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from web3 import Web3
 from web3.exceptions import ContractLogicError
 

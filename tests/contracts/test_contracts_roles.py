@@ -1,7 +1,7 @@
 """Who may do what: every function with a role, asked by every account without it."""
 
 import pytest
-from contracts_kit import ZERO, Chain, Event, Gateway, Refused, Status, device
+from support.contracts_kit import ZERO, Chain, Event, Gateway, Refused, Status, device
 from web3 import Web3
 
 ROLES = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from contracts_examples import NAMES, PAGE, blocks, examples
-from contracts_kit import artifact
+from support.contracts_kit import artifact
 
 GAS = json.loads(Path(__file__).with_name("gas.json").read_text())
 
