@@ -195,7 +195,7 @@ def fleet_share(load: Load, chain: Chain, *, of_limit: bool = False) -> float:
     return asked_s / (chain.limit_s if of_limit else chain.target_s)
 
 
-def shortest_interval_s(gateways: int, chain: Chain) -> float:
+def shortest_interval_s(gateways: float, chain: Chain) -> float:
     """The shortest interval at which a fleet stays within ``chain.share``; never below the time of a block."""
     return max(chain.block_s, gateways * chain.weight / (chain.share * chain.target_s))
 

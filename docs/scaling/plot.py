@@ -11,7 +11,7 @@ from .model import Assumptions, Gas, chains, gas_a_message, shortest_interval_s
 from .tables import figure, span
 
 WIDTH, HEIGHT = 760, 440
-LEFT, RIGHT, TOP, BOTTOM = 78, 150, 46, 52
+LEFT, RIGHT, TOP, BOTTOM = 92, 150, 46, 52
 DASHES = ("", "9 4", "3 3", "12 3 3 3", "1 4", "7 7")
 READ_OUT = 'role="img" aria-labelledby="title desc"'
 STYLE = """
@@ -116,7 +116,7 @@ def interval_plot(given: Assumptions, gas: Gas) -> str:
     lines = [
         Line(
             f"{chain.name}, {figure(chain.share * 100)} %",
-            [(at, shortest_interval_s(round(at), chain)) for at in _steps(1, 10_000)],
+            [(at, shortest_interval_s(at, chain)) for at in _steps(1, 10_000)],
         )
         for chain in every
     ]

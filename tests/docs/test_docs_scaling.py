@@ -94,6 +94,18 @@ def test_help_names_every_assumption():
     assert all(f"--{name.replace('_', '-')}" in told for name in Assumptions.__dataclass_fields__)
 
 
+def test_what_the_page_says_in_short_is_what_its_tables_say():
+    assert MAINNET.anchor_usd / L2.anchor_usd == pytest.approx(100, rel=0.1)
+    assert 60 < shortest_interval_s(1_000, L2) < 300
+    assert shortest_interval_s(10_000, QBFT) < 60
+    assert all(fleet_share(Load(10_000, 1.0, 10.0), chain) > 1 for chain in (MAINNET, L2, QBFT))
+    whole = lifetime(BASE, GAS)
+    assert whole.anchors > 100 * (whole.joining + whole.devices + whole.suspensions)
+    paper = Load(1_000, 5.0, BASE.interval_s)
+    assert all(chain.anchors_s < 5_000 and fleet_share(paper, chain) < chain.share for chain in (MAINNET, L2, QBFT))
+    assert 50 < 1.125**60 / 20 < 100, "an hour of replacements multiplies an offer by a thousand"
+
+
 def test_gas_comes_from_the_snapshot(tmp_path):
     table = json.loads((ROOT / "tests/contracts/gas.json").read_text())
     path = tmp_path / "gas.json"
