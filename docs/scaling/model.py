@@ -201,8 +201,8 @@ def shortest_interval_s(gateways: float, chain: Chain) -> float:
 
 
 def usd_a_year(load: Load, chain: Chain) -> float:
-    """What the fleet's anchors cost in a year, if the price does not move."""
-    return load.gateways * YEAR_S / wanted_cycle_s(load) * chain.anchor_usd
+    """What the fleet's anchors cost in a year, if they fit and the price does not move."""
+    return load.gateways * YEAR_S / max(wanted_cycle_s(load), chain.block_s) * chain.anchor_usd
 
 
 class Lifetime(NamedTuple):

@@ -147,7 +147,7 @@ def _fleets(given: Assumptions, gas: Gas, interval: float) -> list[str]:
             ]
         return cells
 
-    head = ("gateways", "anchors a day", "mainnet", "USD a year", "L2", "USD a year", "QBFT")
+    head = ("gateways", "anchors a day, wanted", "mainnet", "USD a year", "L2", "USD a year", "QBFT")
     return table(head, map(row, FLEETS))
 
 
