@@ -10,9 +10,10 @@ The steps stand here in the order in which the argument goes:
 6. ``anchor-consistency``: the checkpoint and the anchored root belong to one log that only grew;
 7. ``anchor-on-chain``: the chain has that root. That needs a chain endpoint and is not established here.
 
-Steps 6 and 7 are there when the file has an anchor. Every step that can be tried is tried, so that a reader sees what
-else does not hold. The result is ``valid`` only when nothing failed and both keys came from the verifier: with the
-file's own hints it is ``untrusted`` at best.
+Steps 6 and 7 are there when the file has an anchor. With an endpoint, the steps of ``gateway.tlog.onchain`` stand in
+the place of 7. Every step that can be tried is tried, so that a reader sees what else does not hold. The result is
+``valid`` only when nothing failed and both keys came from the verifier: with the file's own hints it is ``untrusted``
+at best.
 """
 
 from __future__ import annotations
@@ -44,6 +45,14 @@ class StepName(StrEnum):
     CHECKPOINT = "checkpoint"
     ANCHOR_CONSISTENCY = "anchor-consistency"
     ANCHOR_ON_CHAIN = "anchor-on-chain"
+    CHAIN = "chain"
+    DEVICE_REGISTERED = "device-registered"
+    DEVICE_STATUS = "device-status"
+    MINER_KEY = "miner-key"
+    ANCHOR_EVENT = "anchor-event"
+    NOT_FROZEN = "not-frozen"
+    FINAL = "final"
+    ENDPOINTS_AGREE = "endpoints-agree"
 
 
 class Step(NamedTuple):
@@ -55,10 +64,11 @@ class Step(NamedTuple):
 
 
 class Result(StrEnum):
-    """The whole of it."""
+    """The whole of it. ``not-established`` is for a chain that was to be asked and did not say all that it must."""
 
     VALID = "valid"
     UNTRUSTED = "untrusted"
+    NOT_ESTABLISHED = "not-established"
     INVALID = "invalid"
 
 
