@@ -71,8 +71,9 @@ class TwoRoots(NamedTuple):
 class Evidence(NamedTuple):
     """What one endpoint said about one proof, in the order of the chain.
 
-    ``anchors`` are the log's in the anchor's block that the receipt of the anchor's transaction confirms;
-    ``canonical`` is the hash that the chain has at the anchor's height. ``final`` is the newest final block.
+    ``anchors`` are the log's by the anchor's transaction in the anchor's block; ``has_receipt`` says whether the
+    transaction's receipt was there to confirm them. ``canonical`` is the hash that the chain has at the anchor's
+    height. ``final`` is the newest final block.
     """
 
     endpoint: str
@@ -86,6 +87,7 @@ class Evidence(NamedTuple):
     keyed: tuple[Keyed, ...] = ()
     miner_moves: tuple[Moved, ...] = ()
     anchors: tuple[AnchoredRoot, ...] = ()
+    has_receipt: bool = False
     canonical: bytes | None = None
     two_roots: tuple[TwoRoots, ...] = ()
 

@@ -234,9 +234,12 @@ def _anchor_event(proof: ProofFile, _: Subject, evidence: Evidence) -> _Told:
         return False, f"The anchor of size {anchor.size} stands in another transaction or block than the file says."
     if event.account not in _accounts_at(evidence, anchor.block_number):
         return False, f"The account 0x{event.account.hex()} that anchored was not the gateway's in {where}."
+    gone = (
+        "" if evidence.has_receipt else " The endpoint has the transaction's receipt no more; the event stands alone."
+    )
     return True, (
         f"The contract anchored this root at size {anchor.size} in {where} ({when(event.at.time_s)}), sent by the"
-        f" gateway's account 0x{event.account.hex()}."
+        f" gateway's account 0x{event.account.hex()}.{gone}"
     )
 
 
