@@ -174,3 +174,18 @@ def test_a_directory_that_is_not_there_is_told_by_its_code(tmp_path):
     with pytest.raises(CliError, match="cannot be finished") as caught:
         finish(tmp_path / "none" / "key", "20260101-000000")
     assert caught.value.exit_code == ExitCode.CANNOT_CREATE
+
+
+def test_a_file_system_without_hard_links_changes_nothing(tmp_path, monkeypatch):
+    path = begun(tmp_path)
+
+    def refuse(*_names):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(CliError, match="Operation not permitted; nothing is lost"):
+        finish(path, "20260101-000000")
+    with pytest.raises(CliError, match="cannot be written: Operation not permitted"):
+        write_secret(tmp_path / "other", NEW)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["key.pem", "key.pem.next"]
+    assert path.read_bytes() == OLD
