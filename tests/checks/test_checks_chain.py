@@ -156,3 +156,18 @@ def test_a_device_of_another_fleet_is_unknown_here():
 )
 def test_a_gateway_appends_only_to_the_log_it_is_registered_for(miner, reason):
     assert verify_miner(miner, fleet="f", origin="log", log_key=bytes(32)) is reason
+
+
+@pytest.mark.parametrize(
+    ("registered", "status", "reason"),
+    [
+        (None, Status.ACTIVE, PushbackReason.MINER_UNKNOWN),
+        (b"\x02" * 20, Status.ACTIVE, PushbackReason.MINER_UNKNOWN),
+        (b"\x02" * 20, Status.SUSPENDED, PushbackReason.MINER_UNKNOWN),
+        (b"\x01" * 20, Status.SUSPENDED, PushbackReason.MINER_SUSPENDED),
+        (b"\x01" * 20, Status.ACTIVE, None),
+    ],
+)
+def test_a_gateway_that_anchors_is_registered_with_that_very_account(registered, status, reason):
+    miner = Miner("gw", "f", KEY, status, "log", registered)
+    assert verify_miner(miner, fleet="f", origin="log", log_key=bytes(32), account=b"\x01" * 20) is reason
