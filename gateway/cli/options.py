@@ -101,3 +101,32 @@ def write_new(path: Path, data: bytes, mode: int = 0o644) -> None:
         raise CliError(ExitCode.CANNOT_CREATE, f"{path} is there already; nothing was written") from None
     except OSError as error:
         raise CliError(ExitCode.CANNOT_CREATE, f"{path} cannot be written: {error.strerror}") from None
+
+
+def registry_snapshot(config: Config, reader: Reader) -> RegistrySnapshot:
+    """Who is registered: by the registry file, or by what the journal holds of the chain's registry.
+
+    Ends with ``REGISTRY`` when the file is refused, or when the gateway has not read the chain's registry yet.
+    """
+    if not config.chain.rpc:
+        return registry_at(config.registry.file)
+    from gateway.crypto.keys import parse_public_key  # noqa: PLC0415 -- lazy: --help stays fast
+    from gateway.message import Alg  # noqa: PLC0415 -- likewise
+    from gateway.registry.port import Device, Miner, SnapshotBuilder, Status  # noqa: PLC0415 -- likewise
+
+    cursor = reader.identity_cursor()
+    if cursor is None:
+        raise CliError(
+            ExitCode.REGISTRY,
+            "the journal holds nothing of the chain's registry yet; let the gateway run until it has read it once "
+            "(securenet status), or name a file with --registry",
+        )
+    device_kind, algs, statuses = 1, {1: Alg.ED25519, 2: Alg.ES256}, dict(enumerate(Status, 1))
+    builder = SnapshotBuilder()
+    for row in reader.identities():
+        key, status = parse_public_key(algs[row.alg], row.key), statuses[row.status]
+        if row.kind == device_kind:
+            builder.add(Device(row.id, row.fleet, key, status))
+        else:
+            builder.add(Miner(row.id, row.fleet, key, status, f"securenet/{row.fleet}/{row.id}"))
+    return builder.build(cursor.as_of_ms)

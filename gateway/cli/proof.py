@@ -1,34 +1,40 @@
-"""``proof``: export one from the journal; verify one with nothing but the file and the keys."""
+"""``proof``: export one from the journal; verify one with nothing but the file, keys or a chain that you trust."""
 
 from __future__ import annotations
 
-import re
 from base64 import b64decode
 from binascii import Error as Base64Error
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
 from gateway import envelope as envelopes
-from gateway.cli.options import config_at, config_option, journal_in, registry_at, registry_option, write_new
-from gateway.cli.output import CliError, emit, json_option, plain
-from gateway.config.model import Config
+from gateway.cli.options import registry_at
+from gateway.cli.output import CliError, emit, json_option
+from gateway.cli.proof_chain import Asked, answers_about, asking_a_chain
+from gateway.cli.proof_export import build_proof, export
+from gateway.cli.proof_view import tell_verification, verification_dict
 from gateway.crypto.keys import KeyRefused, PublicKey, parse_public_key
-from gateway.journal import Reader
 from gateway.message import Alg, Envelope, Rejected
 from gateway.ops.exitcodes import ExitCode
 from gateway.registry.port import RegistrySnapshot
 from gateway.tlog.checkpoint import CheckpointError, VerifierKey, parse_verifier_key
-from gateway.tlog.entry import EntryError, MessageEntry, parse_entry
-from gateway.tlog.proof import PROOF_BYTES_MAX, ProofError, ProofFile, dump, parse
-from gateway.tlog.tiles import MissingTileError
-from gateway.tlog.tlog_proof import prove
+from gateway.tlog.evidence import Answer
+from gateway.tlog.meaning import Meaning, meaning
+from gateway.tlog.onchain import resolve, verify_on_chain
+from gateway.tlog.proof import PROOF_BYTES_MAX, ProofError, ProofFile, parse
 from gateway.tlog.verification import ENVELOPE_BYTES_MAX, Result, Trust, Verification, verify_file
-from gateway.tlog.verification import verify as verify_proof
+from gateway.tlog.verification import verify as verify_offline
 
-_EXITS = {Result.VALID: ExitCode.OK, Result.INVALID: ExitCode.NEGATIVE, Result.UNTRUSTED: ExitCode.UNTRUSTED}
-_MARKS = {True: "holds", False: "FAILS", None: "open"}
+__all__ = ["build_proof", "proof"]
+
+_EXITS = {
+    Result.VALID: ExitCode.OK,
+    Result.INVALID: ExitCode.NEGATIVE,
+    Result.UNTRUSTED: ExitCode.UNTRUSTED,
+    Result.NOT_ESTABLISHED: ExitCode.UNTRUSTED,
+}
 
 
 @click.group()
@@ -36,47 +42,7 @@ def proof() -> None:
     """Export a proof that a device said something; verify one."""
 
 
-@proof.command("export")
-@click.argument("device", required=False)
-@click.argument("session", required=False)
-@click.argument("seq", required=False, type=click.IntRange(0))
-@click.option("--index", type=click.IntRange(0), help="The message by its place in the log.")
-@click.option("--digest", metavar="HEX", help="The message by the digest of its signing input.")
-@click.option("--out", type=click.Path(path_type=Path), help="The file to write; standard output without it.")
-@config_option
-@registry_option
-@json_option
-def export(  # noqa: PLR0913 -- click passes one argument for each option
-    *,
-    device: str | None,
-    session: str | None,
-    seq: int | None,
-    index: int | None,
-    digest: str | None,
-    out: Path | None,
-    config_path: Path,
-    registry_path: Path | None,
-) -> None:
-    """Write the proof of one message, named by DEVICE SESSION SEQ (session in hex), --index or --digest."""
-    named = (device is not None) + (index is not None) + (digest is not None)
-    if named != 1 or (device is not None and (session is None or seq is None)):
-        raise click.UsageError("name one message: DEVICE SESSION SEQ, or --index N, or --digest HEX")
-    config = config_at(config_path)
-    snapshot = registry_at(config.registry.file if registry_path is None else registry_path)
-    with journal_in(config.gateway.data_dir) as reader:
-        if index is None:
-            if digest is not None:
-                index = _by_digest(reader, _hex(digest, 32, "--digest"))
-            else:
-                index = reader.find(str(device), _hex(str(session), 8, "SESSION"), int(seq or 0))
-        if index is None:
-            raise CliError(ExitCode.NEGATIVE, "the journal has no such message (any more)")
-        file = dump(build_proof(reader, index, config, snapshot))
-    if out is None:
-        click.echo(file, nl=False)
-        return
-    write_new(out, file)
-    emit({"index": index, "file": str(out), "bytes": len(file)}, lambda: click.echo(f"Written to {out}."))
+proof.add_command(export)
 
 
 @proof.command("verify")
@@ -86,75 +52,54 @@ def export(  # noqa: PLR0913 -- click passes one argument for each option
 @click.option(
     "--registry", "registry_path", type=click.Path(path_type=Path), help="A registry file that you trust, for both."
 )
+@click.option(
+    "--offline", is_flag=True, help="Ask no chain, whatever the configuration names: stop at the checkpoint."
+)
+@asking_a_chain
 @json_option
-def verify(file: Path, device_key_text: str | None, log_key_text: str | None, registry_path: Path | None) -> None:
-    """Verify a proof offline. Exit code 0: valid; 1: invalid; 3: it holds, but under keys nobody vouches for."""
+def verify(  # noqa: PLR0913 -- click passes one argument for each option
+    *,
+    file: Path,
+    device_key_text: str | None,
+    log_key_text: str | None,
+    registry_path: Path | None,
+    offline: bool,
+    asked: Asked,
+) -> None:
+    """Verify a proof, to the end on the chain when you name one.
+
+    Exit code 0: valid; 1: invalid; 3: not established, or it holds under keys that nobody vouches for. Without a
+    chain (--rpc, or --config) the verification stops at the checkpoint.
+    """
     data = _read(file)
-    trust = Trust(
+    given = Trust(
         None if device_key_text is None else _device_key(device_key_text),
         None if log_key_text is None else _verifier_key(log_key_text),
     )
-    if registry_path is not None:
-        trust = _from_registry(data, registry_at(registry_path), trust)
-    verification = verify_file(data, trust)
-    emit(_as_dict(verification), lambda: _tell(verification, trust))
-    click.get_current_context().exit(int(_EXITS[verification.result]))
-
-
-def _by_digest(reader: Reader, digest: bytes) -> int | None:
-    for row in reader.entries(reader.first_index(), reader.size()):
-        if digest in row.entry:
-            try:
-                entry = parse_entry(row.entry)
-            except EntryError:
-                continue
-            if isinstance(entry, MessageEntry) and entry.digest == digest:
-                return row.index
-    return None
-
-
-def build_proof(reader: Reader, index: int, config: Config, snapshot: RegistrySnapshot) -> ProofFile:
-    """Build the proof of the message at ``index`` under the registry's keys, and see that it holds.
-
-    Raises:
-        CliError: there is no such message, no key, no checkpoint yet, or the proof would not hold; it says which.
-    """
-    entry, row = reader.entry(index), reader.message(index)
-    if entry is None or row is None:
-        raise CliError(ExitCode.NEGATIVE, f"the entry {index} is no message, or it was dropped by the policy")
-    device = snapshot.device(row.device_id)
-    if device is None:
-        raise CliError(
-            ExitCode.NEGATIVE,
-            f"the device {row.device_id} is not in the registry (any more); name an older file with --registry",
-        )
-    miner = snapshot.miner(config.gateway.id)
-    if miner is None or miner.key.alg is not Alg.ED25519:
-        raise CliError(ExitCode.NEGATIVE, f"the registry has no miner {config.gateway.id} with an Ed25519 key")
-    checkpoint = reader.checkpoint_covering(index)
-    if checkpoint is None:
-        wait = config.log.checkpoint_interval_s
-        raise CliError(ExitCode.NEGATIVE, f"no checkpoint covers the entry {index} yet; try again in {wait:g} s")
+    if offline and asked.rpc:
+        raise click.UsageError("--offline asks no chain: leave --rpc out")
     try:
-        inclusion = prove(reader, index, checkpoint.text.encode())
-    except (MissingTileError, CheckpointError, ValueError) as error:
-        raise CliError(ExitCode.JOURNAL, f"{error}; securenet log fsck says more") from None
-    log_key = VerifierKey(config.origin, miner.key.data)
-    made = ProofFile(row.envelope, entry, inclusion, device.key, log_key)
-    verification = verify_proof(made, Trust(device.key, log_key))
-    if verification.result is not Result.VALID:
-        failed = ", ".join(verification.failed)
-        raise CliError(
-            ExitCode.NEGATIVE,
-            f"the proof would not hold ({failed}): the registry has another key by now, name an older file",
-        )
-    return made
+        read = parse(data)
+    except ProofError:
+        _tell(verify_file(data, given), Meaning((), ("Anything: the file is no proof.",)), given, ())
+        return
+    if registry_path is not None:
+        given = _from_registry(read, registry_at(registry_path), given)
+    answers: Sequence[Answer] = ()
+    if asked.names_a_chain and not offline:
+        answers = answers_about(read, asked.endpoints(read.anchor.chain_id if read.anchor else None))
+        verification, trust = verify_on_chain(read, given, answers), resolve(read, answers, given)
+    else:
+        verification, trust = verify_offline(read, given), given
+    _tell(verification, meaning(read, verification, answers), trust, answers)
 
 
-def _hex(text: str, length: int, name: str) -> bytes:
-    if re.fullmatch(rf"(?:[0-9a-fA-F]{{2}}){{{length}}}", text) is None:
-        raise click.UsageError(f"{name} is {2 * length} hexadecimal digits")
-    return bytes.fromhex(text)
+def _tell(verification: Verification, told: Meaning, trust: Trust, answers: Sequence[Answer]) -> None:
+    emit(
+        verification_dict(verification, told, answers),
+        lambda: tell_verification(verification, told, trust, on_chain=bool(answers)),
+    )
+    click.get_current_context().exit(int(_EXITS[verification.result]))
 
 
 def _read(file: Path) -> bytes:
@@ -182,12 +127,8 @@ def _verifier_key(text: str) -> VerifierKey:
         raise click.UsageError(f"--log-key: {error}") from None
 
 
-def _from_registry(data: bytes, snapshot: RegistrySnapshot, given: Trust) -> Trust:
+def _from_registry(file: ProofFile, snapshot: RegistrySnapshot, given: Trust) -> Trust:
     """Fill in the keys that were not given: the device's by its id and fleet, the log's by the miner bound to it."""
-    try:
-        file = parse(data)
-    except ProofError:
-        return given  # the verifier will say so
     device_key, log_key = given
     envelope = envelopes.decode(file.envelope, None, max_bytes=ENVELOPE_BYTES_MAX)
     if device_key is None and not isinstance(envelope, Rejected):
@@ -202,22 +143,3 @@ def _from_registry(data: bytes, snapshot: RegistrySnapshot, given: Trust) -> Tru
 def _registered_key(snapshot: RegistrySnapshot, envelope: Envelope) -> PublicKey | None:
     device = snapshot.device(envelope.device_id)
     return device.key if device is not None and device.fleet == envelope.fleet else None
-
-
-def _as_dict(verification: Verification) -> dict[str, Any]:
-    return {
-        "result": verification.result.value,
-        "failed": [name.value for name in verification.failed],
-        "steps": [
-            {"step": step.name.value, "held": step.held, "sentence": step.sentence} for step in verification.steps
-        ],
-    }
-
-
-def _tell(verification: Verification, trust: Trust) -> None:
-    for number, step in enumerate(verification.steps, 1):
-        click.echo(f"{number}. {step.name.value:<19} {_MARKS[step.held]:<6} {plain(step.sentence)}")
-    click.echo(f"\nThe proof is {verification.result.value}.")
-    if verification.result is Result.UNTRUSTED:
-        missing = [name for name, key in (("device", trust.device_key), ("log", trust.log_key)) if key is None]
-        click.echo(f"Give the {' and the '.join(missing)} key from a source you trust (--registry, or by option).")

@@ -1,4 +1,4 @@
-"""What a verified proof means, for people who have to decide something by it: what it shows, and what it cannot (pure).
+"""What a verified proof means to people who have to decide by it: what it shows, and what it cannot (pure).
 
 A line is told only when the steps that it rests on held. The second list is as long as it is honest.
 """
@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gateway.tlog.evidence import Answer, Evidence
-from gateway.tlog.onchain import subject_of, when
+from gateway.tlog.evidence import Answer, Evidence, subject_of
+from gateway.tlog.onchain import when
 from gateway.tlog.proof import ProofFile
 from gateway.tlog.verification import Result, StepName, Verification
 
-_CHAIN = frozenset(
+_ANCHORED = frozenset(
     {
+        StepName.ENTRY,
+        StepName.INCLUSION,
         StepName.CHAIN,
         StepName.ANCHOR_CONSISTENCY,
         StepName.MINER_KEY,
@@ -46,7 +48,7 @@ def meaning(proof: ProofFile, verification: Verification, answers: Sequence[Answ
     held = {step.name for step in verification.steps if step.held}
     untrusted = verification.result is Result.UNTRUSTED
     proves = [] if untrusted else _proves(proof, held)
-    return Meaning(tuple(proves), tuple(_does_not(proof, verification, held, answers)))
+    return Meaning(tuple(proves), tuple(_does_not(proof, verification, answers)))
 
 
 def _proves(proof: ProofFile, held: set[StepName]) -> list[str]:
@@ -60,21 +62,19 @@ def _proves(proof: ProofFile, held: set[StepName]) -> list[str]:
     if {StepName.ENTRY, StepName.INCLUSION, StepName.CHECKPOINT} <= held:
         index = proof.tlog_proof.log_index
         told.append(f"The gateway's log {subject.origin} holds it as entry {index}, and the gateway signed for that.")
-    if anchor is not None and held >= _CHAIN:
+    if anchor is not None and held >= _ANCHORED:
         told.append(
-            f"The entry existed when block {anchor.block_number} of chain {anchor.chain_id} was made; since then it can"
-            " be neither altered nor taken out of the log without that showing."
+            f"The entry existed when block {anchor.block_number} of chain {anchor.chain_id} was made; since then it"
+            " can be neither altered nor taken out of the log without that showing."
         )
     if StepName.DEVICE_STATUS in held:
         told.append("The registry counted the device as active in that block.")
     return told
 
 
-def _does_not(
-    proof: ProofFile, verification: Verification, held: set[StepName], answers: Sequence[Answer]
-) -> list[str]:
+def _does_not(proof: ProofFile, verification: Verification, answers: Sequence[Answer]) -> list[str]:
     subject = subject_of(proof)
-    told = [step.sentence for step in verification.steps if step.held is None and step.name not in held]
+    told = list(dict.fromkeys(step.sentence for step in verification.steps if step.held is None))
     if verification.result is Result.UNTRUSTED:
         told.append("Whose message and whose log it is: the keys are the file's own, and nobody vouches for them.")
     if subject.logged_ms is not None:
@@ -88,6 +88,6 @@ def _does_not(
     said = [answer for answer in answers if isinstance(answer, Evidence)]
     if len(said) == 1:
         told.append(
-            f"That {said[0].endpoint} told the truth: it was asked alone. Ask several that nobody owns together (--rpc)."
+            f"That {said[0].endpoint} told the truth: it was asked alone. Ask several of different owners (--rpc)."
         )
     return told
