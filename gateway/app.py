@@ -25,7 +25,7 @@ from gateway.config.model import Config
 from gateway.crypto.pool import CryptoPool, CryptoWorkerLost
 from gateway.detection.port import NoModel
 from gateway.ingest.admission import Admission, bench
-from gateway.ingest.clerk import Clerk
+from gateway.ingest.clerk import Clerk, LogKeys
 from gateway.ingest.intake import IntakeQueue
 from gateway.ingest.ledger import Ledger
 from gateway.ingest.pipeline import Clock, Ingest
@@ -62,12 +62,19 @@ log = structlog.get_logger("gateway")
 _MAINTAIN_S = 1.0
 
 
+class Past(NamedTuple):
+    """What the journal says of the process before: when the log last grew, and the key that signed it."""
+
+    last_entry_ms: int | None
+    log_key: bytes | None
+
+
 class Parts(NamedTuple):
     """What is opened before the gateway is put together: the only things that can fail at the start."""
 
     registry: FileRegistry
     opened: Opened
-    last_entry_ms: int | None
+    past: Past
     log_key_seed: bytes
     mqtt_password: bytes | None
     mqtt_key_file: str
@@ -92,15 +99,15 @@ def open_parts(config: Config) -> Parts:
     key_file = str(secret_path(config.mqtt.key_file)) if config.mqtt.key_file else ""
     oscore = read_optional_secret(config.coap.oscore_file)
     opened = open_journal(config.gateway.data_dir, config.journal, origin=config.origin)
-    return Parts(registry, opened, _last_entry_ms(config.gateway.data_dir), seed, password, key_file, oscore)
+    return Parts(registry, opened, _past(config.gateway.data_dir), seed, password, key_file, oscore)
 
 
-def _last_entry_ms(data_dir: Path) -> int | None:
-    """When the log last grew: since then nothing was taken in."""
+def _past(data_dir: Path) -> Past:
+    """Ask the journal: since its last entry nothing was taken in."""
     with open_reader(data_dir) as reader:
         size = reader.size()
         rows = list(reader.entries(max(0, size - 1), size))
-    return parse_entry(rows[0].entry).time_ms if rows else None
+        return Past(parse_entry(rows[0].entry).time_ms if rows else None, reader.log_key())
 
 
 class Gateway:
@@ -121,11 +128,12 @@ class Gateway:
 
         receipts = ReceiptWriter(config.origin)
         self._bench = measured = bench(config)
-        self._last_entry_ms = parts.last_entry_ms
+        self._last_entry_ms = parts.past.last_entry_ms
         tree = TileWriter.restore(self._journal, self._journal.size())
         windows = WindowCache(config.ingest.replay_cache_devices)
         self._ledger = Ledger(measured, windows, tree, receipts)
-        self._clerk = Clerk(config.log, self._ledger, origin=config.origin, wall_ms=wall_ms)
+        keys = LogKeys(parts.past.log_key, self._public_key)
+        self._clerk = Clerk(config.log, self._ledger, origin=config.origin, keys=keys, wall_ms=wall_ms)
         self._intake = IntakeQueue(config.ingest.queue_messages, config.ingest.queue_bytes)
         self._ingest = Ingest(
             config,
