@@ -35,7 +35,7 @@ _VM: Final = re.compile(
 _SENT: Final = (
     (
         SendKind.ALREADY_KNOWN,
-        re.compile(r"already ?(known|imported|exists)|known transaction|same hash"),
+        re.compile(r"already ?(known|imported|exists)|\bknown transaction|same hash"),
     ),
     (
         SendKind.NONCE_TOO_LOW,
