@@ -60,6 +60,9 @@ ENDS: Final = frozenset({State.FINAL, State.FAILED, State.SUPERSEDED, State.ABAN
 WAITING: Final = frozenset({State.SIGNED, State.BROADCAST, State.REPLACED, State.REORGED})
 """Has a transaction, and no block."""
 
+COUNTING: Final = WAITING | {State.MINED}
+"""Anchored, or on the way to it."""
+
 IN_BLOCK: Final = frozenset({State.MINED, State.REVERTED, State.DISPLACED})
 """A block decided it; the row has that block's number and hash."""
 
