@@ -343,7 +343,7 @@ def _facts(evidence: Evidence, height: int) -> tuple[object, ...]:
 
     enrolled = evidence.enrolled
     return (
-        (evidence.chain_id, evidence.registry, evidence.anchor_log),
+        (evidence.chain_id, evidence.registry, evidence.anchor_log, evidence.log_id),
         enrolled if enrolled is not None and enrolled.at.block <= height else None,
         below(evidence.device_moves),
         below(evidence.keyed),
