@@ -17,6 +17,7 @@ from eth.constants import UINT_64_MAX
 from eth.exceptions import OutOfGas, PyEVMError, Revert
 from eth.vm.forks.prague import PragueVM
 from eth.vm.spoof import SpoofTransaction
+from eth_keys.exceptions import BadSignature
 from eth_tester import PyEVMBackend  # type: ignore[import-untyped]
 from eth_typing import Address
 from eth_utils.exceptions import ValidationError
@@ -165,16 +166,14 @@ class Evm:
             raise TxRefused(f"oversized data: transaction size {len(raw)}, limit {TX_MAX_BYTES}")
         try:
             tx: SignedTransactionAPI = self._chain.get_transaction_builder().decode(raw)
-            kind = getattr(tx, "type_id", None) or 0
-            if kind not in _TYPES:
-                raise TxRefused("transaction type not supported")
-            self._check_limits(tx)
-            self._check_signer(tx)
-            sender = tx.sender
-        except RLPException:
+        except (RLPException, TypeError):  # rlp meets a list where a number should be with a TypeError
             raise TxRefused("rlp: the transaction cannot be decoded") from None
         except (PyEVMError, ValidationError) as error:
             raise TxRefused(f"invalid transaction: {type(error).__name__}") from None
+        if (getattr(tx, "type_id", None) or 0) not in _TYPES:
+            raise TxRefused("transaction type not supported")
+        self._check_limits(tx)
+        sender = self._check_signer(tx)
         return Waiting(
             hash=tx.hash,
             sender=sender,
@@ -241,19 +240,19 @@ class Evm:
             if isinstance(computation.error, OutOfGas):
                 raise CallFailed(f"gas required exceeds allowance ({most})")
             raise _failure(computation)
-        used = most - computation.get_gas_remaining()
-        least = used - 1
-        floor = _floor_gas(request.data)
-        guess = min(most, max(floor, (used + _STIPEND) * 64 // 63))
-        while least + 1 < most:
+        used: int = max(most - computation.get_gas_remaining(), _floor_gas(request.data))
+        if self._succeeds(request, header, used):
+            return used
+        # A call inside may be handed 63/64 of the gas at most, so that what was used may not be enough.
+        least, guess = used, (used + _STIPEND) * 64 // 63
+        while (most - least) * 100 > most * _ESTIMATE_SLACK_PERCENT:
+            guess = min(guess, most - 1)
             if self._succeeds(request, header, guess):
                 most = guess
             else:
                 least = guess
-            if (most - least) * 100 <= most * _ESTIMATE_SLACK_PERCENT:
-                break
             guess = (most + least) // 2
-        return max(most, floor)
+        return most
 
     def _succeeds(self, request: CallRequest, header: BlockHeaderAPI, gas: int) -> bool:
         try:
@@ -306,15 +305,17 @@ class Evm:
         if tx.gas < floor:
             raise TxRefused(f"insufficient gas for floor data gas cost: gas {tx.gas}, minimum needed {floor}")
 
-    def _check_signer(self, tx: SignedTransactionAPI) -> None:
+    def _check_signer(self, tx: SignedTransactionAPI) -> bytes:
         if tx.chain_id is None:
             raise TxRefused("only replay-protected (EIP-155) transactions allowed over RPC")
         if tx.chain_id != self.chain_id:
             raise TxRefused(f"invalid sender: invalid chain id for signer: have {tx.chain_id} want {self.chain_id}")
         try:
             tx.validate()
-        except ValidationError:
+            sender: bytes = tx.sender
+        except (ValidationError, BadSignature):
             raise TxRefused("invalid sender") from None
+        return sender
 
     def _append(self, block: BlockAPI, receipts: tuple[ReceiptAPI, ...]) -> None:
         number = block.number

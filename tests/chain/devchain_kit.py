@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -41,7 +42,7 @@ class Client:
     def accounts(self) -> tuple[DevAccount, ...]:
         return self.chain.accounts
 
-    async def post(self, body: bytes, **headers: str) -> tuple[int, Any]:
+    async def post(self, body: bytes | io.BytesIO, **headers: str) -> tuple[int, Any]:
         said = {"Content-Type": "application/json"} | {name.replace("_", "-"): text for name, text in headers.items()}
         async with self.session.post(self.chain.url, data=body, headers=said) as response:
             text = await response.text()
@@ -63,12 +64,16 @@ class Client:
 
 
 def signed(client: Client, sender: int = 0, **fields: Any) -> str:
+    here = {"to": client.accounts[9].address, "chainId": client.chain.chain_id}
+    return signed_by(client.accounts[sender], here | fields)
+
+
+def signed_by(account: DevAccount, fields: dict[str, Any]) -> str:
     """A raw transaction: EIP-1559 unless a gas price is given."""
-    filled = {"to": client.accounts[9].address, "value": 1, "gas": 21_000, "chainId": client.chain.chain_id}
+    filled: dict[str, Any] = {"value": 1, "gas": 30_000 if "accessList" in fields else 21_000}
     if "gasPrice" not in fields:
         filled |= {"maxFeePerGas": 3 * GWEI, "maxPriorityFeePerGas": GWEI}
-    made = Account.sign_transaction(filled | fields, client.accounts[sender].private_key)
-    return made.raw_transaction.to_0x_hex()
+    return Account.sign_transaction(filled | fields, account.private_key).raw_transaction.to_0x_hex()
 
 
 @asynccontextmanager
