@@ -22,7 +22,10 @@ from nacl.bindings import crypto_sign_seed_keypair
 
 from gateway.checks.miner import verify_miner
 from gateway.config.model import Config
+from gateway.crypto.anchoring_key import AnchoringKey, ChainExtraMissing
 from gateway.crypto.pool import CryptoPool, CryptoWorkerLost
+from gateway.custody.file import FileCustody
+from gateway.custody.port import Custody
 from gateway.detection.port import NoModel
 from gateway.ingest.admission import Admission, bench
 from gateway.ingest.clerk import Clerk, LogKeys
@@ -44,7 +47,7 @@ from gateway.ops.control import CONTROL_SOCKET, ControlServer
 from gateway.ops.exitcodes import ExitCode
 from gateway.ops.interpreter import settle_interpreter
 from gateway.ops.publish import publish
-from gateway.ops.secrets import load_log_key, read_optional_secret, secret_path
+from gateway.ops.secrets import load_anchoring_key, load_log_key, read_optional_secret, secret_path
 from gateway.ops.status import status_report
 from gateway.ops.supervisor import TaskState, supervise
 from gateway.receipt import ReceiptWriter
@@ -72,7 +75,8 @@ class Past(NamedTuple):
 class Parts(NamedTuple):
     """What is opened before the gateway is put together: the only things that can fail at the start."""
 
-    registry: FileRegistry
+    registry: FileRegistry | None
+    anchoring_key: AnchoringKey | None
     opened: Opened
     past: Past
     log_key_seed: bytes
@@ -90,16 +94,25 @@ def open_parts(config: Config) -> Parts:
     """Read registry and secrets, open the journal.
 
     Raises:
-        RegistryError, SecretError, JournalError: each says what to do next.
+        RegistryError, SecretError, JournalError, ChainExtraMissing: each says what to do next.
     """
-    registry = FileRegistry(config.registry.file)
-    registry.load()
+    registry = None if config.chain.rpc else FileRegistry(config.registry.file)
+    if registry is not None:
+        registry.load()
+    anchoring_key = _anchoring_key(config) if config.chain.rpc else None
     seed = load_log_key(config.gateway.log_key_file)
     password = read_optional_secret(config.mqtt.password_file)
     key_file = str(secret_path(config.mqtt.key_file)) if config.mqtt.key_file else ""
     oscore = read_optional_secret(config.coap.oscore_file)
     opened = open_journal(config.gateway.data_dir, config.journal, origin=config.origin)
-    return Parts(registry, opened, _past(config.gateway.data_dir), seed, password, key_file, oscore)
+    past = _past(config.gateway.data_dir)
+    return Parts(registry, anchoring_key, opened, past, seed, password, key_file, oscore)
+
+
+def _anchoring_key(config: Config) -> AnchoringKey | None:
+    return (
+        load_anchoring_key(config.anchor.key_file, config.anchor.passphrase_file) if config.anchor.enabled else None
+    )
 
 
 def _past(data_dir: Path) -> Past:
@@ -116,7 +129,6 @@ class Gateway:
     def __init__(self, config: Config, parts: Parts) -> None:
         self.config = config
         self.started_ms = wall_ms()
-        self._registry = parts.registry
         self._journal: Journal = parts.opened.journal
         self._log_damaged = parts.opened.log_damaged
         self._public_key = crypto_sign_seed_keypair(parts.log_key_seed)[0]
@@ -135,12 +147,13 @@ class Gateway:
         keys = LogKeys(parts.past.log_key, self._public_key)
         self._clerk = Clerk(config.log, self._ledger, origin=config.origin, keys=keys, wall_ms=wall_ms)
         self._intake = IntakeQueue(config.ingest.queue_messages, config.ingest.queue_bytes)
+        self._custody = self._make_custody(parts)
         self._ingest = Ingest(
             config,
             intake=self._intake,
             admission=Admission(measured, config.limits.message_bytes),
             ledger=self._ledger,
-            registry=self._registry,
+            registry=self._custody.registry,
             crypto=self._crypto,
             store=self._journal,
             scorer=NoModel(),
@@ -152,6 +165,17 @@ class Gateway:
         )
         self._transports = self._make_transports(parts)
         self._tasks = {transport.name: TaskState() for transport in self._transports}
+        self._custody_task = TaskState()
+
+    def _make_custody(self, parts: Parts) -> Custody:
+        """By file, or by chain where one is configured."""
+        if parts.registry is not None:
+            return FileCustody(parts.registry, self._intake.wake)
+        try:
+            from gateway.custody.chain import ChainCustody  # noqa: PLC0415 -- the Ethereum libraries: a second, 37 MB
+        except ModuleNotFoundError:
+            raise ChainExtraMissing from None
+        return ChainCustody(self.config, parts.anchoring_key, self._journal, self._clock, self._intake.wake)
 
     def _make_transports(self, parts: Parts) -> Sequence[Transport]:
         config = self.config
@@ -179,7 +203,9 @@ class Gateway:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload_wanted.set)
-        control = ControlServer(self.config.gateway.data_dir / CONTROL_SOCKET, {"status": self._status})
+        control = ControlServer(
+            self.config.gateway.data_dir / CONTROL_SOCKET, {"status": self._status, "anchor-now": self._anchor_now}
+        )
         exit_code = ExitCode.OK
         try:
             async with control, asyncio.TaskGroup() as tasks:
@@ -187,6 +213,9 @@ class Gateway:
                 ingest = tasks.create_task(self._ingest.run(), name="ingest")
                 care = tasks.create_task(self._take_care(), name="journal")
                 reloads = tasks.create_task(self._reload_when_asked(), name="reload")
+                custody = tasks.create_task(
+                    supervise("custody", self._custody.run, self._custody_task, time.monotonic), name="custody"
+                )
                 publisher = tasks.create_task(self._publish_when_sealed(), name="publish")
                 running = [
                     tasks.create_task(
@@ -203,13 +232,14 @@ class Gateway:
                 log.info("gateway.started", origin=self.config.origin, log_size=self._ledger.size)
                 await self._stopping.wait()
                 await self._stop(ingest)
-                for task in (crypto, care, reloads, publisher, *running):
+                for task in (crypto, care, reloads, custody, publisher, *running):
                     task.cancel()
         except* (JournalDamaged, JournalFault, CryptoWorkerLost) as faults:
             for fault in faults.exceptions:
                 log.error("gateway.fault", detail=str(fault))
             exit_code = ExitCode.UNAVAILABLE
         finally:
+            await self._custody.close()
             with contextlib.suppress(JournalFault, JournalDamaged):
                 await self._journal.close()
         log.info("gateway.stopped", log_size=self._ledger.size)
@@ -241,25 +271,23 @@ class Gateway:
         """Step 1 of Algorithm 1, and what else makes the whole gateway hold back."""
         if self._log_damaged:
             return PushbackReason.PUSHBACK
-        snapshot, config = self._registry.snapshot, self.config
+        if self._custody.is_stale():
+            return PushbackReason.REGISTRY_STALE
+        snapshot, config = self._custody.registry.snapshot, self.config
         return verify_miner(
             snapshot.miner(config.gateway.id),
             fleet=config.gateway.fleet,
             origin=config.origin,
             log_key=self._public_key,
+            account=self._custody.account,
         )
 
     async def _reload_when_asked(self) -> None:
-        """SIGHUP: read the registry anew, off the event loop; one bad line keeps the one in force."""
+        """SIGHUP: read the registry anew, or look at the chain at once."""
         while True:
             await self._reload_wanted.wait()
             self._reload_wanted.clear()
-            result = await asyncio.to_thread(self._registry.reload)
-            if result.error is None:
-                log.info("registry.reloaded", **result.snapshot.counts._asdict())
-            else:
-                log.error("registry.refused", detail=str(result.error))
-            self._intake.wake()
+            await self._custody.reload()
 
     async def _take_care(self) -> None:
         """Maintenance of the journal: after commits, and while it refuses them, but at most once a second."""
@@ -294,6 +322,10 @@ class Gateway:
             checkpoint = reader.latest_checkpoint()
             return since if checkpoint is None else publish(reader, checkpoint, directory, since=since).size
 
+    async def _anchor_now(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The answer to ``securenet anchor now``."""
+        return self._custody.anchor_now()
+
     async def _status(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
         """The answer to ``securenet status``."""
         return status_report(
@@ -305,7 +337,9 @@ class Gateway:
             intake=self._intake,
             log_size=self._ledger.size,
             crypto_restarts=self._crypto.restarts,
-            registry=self._registry.snapshot,
+            registry=self._custody.registry.snapshot,
+            custody=self._custody.status(),
+            warnings=self._custody.warnings(),
             transports=self._transports,
             tasks=self._tasks,
             maintenance=self._maintenance,
@@ -316,7 +350,8 @@ async def run(config: Config) -> ExitCode:
     """Open the parts, put the gateway together and let it live.
 
     Raises:
-        RegistryError, SecretError, JournalError: the gateway cannot start; each says what to do next.
+        RegistryError, SecretError, JournalError, ChainExtraMissing, ChainMisconfigured: the gateway cannot start, and
+            each says what to do next.
     """
     parts = await asyncio.to_thread(open_parts, config)
     _tell_how_the_journal_opened(parts.opened)

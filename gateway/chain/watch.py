@@ -46,9 +46,10 @@ class ChainWatch:
         poll_s: seconds between two looks.
         wall_ms: milliseconds since 1970.
         survivable: what a look may raise beside ``ChainError``: the next look tries again.
+        on_look: called after each look, when the status is up to date.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- one argument for each thing it works with
         self,
         chain: Chain,
         lookers: Sequence[Looker],
@@ -56,12 +57,14 @@ class ChainWatch:
         poll_s: float,
         wall_ms: Callable[[], int],
         survivable: tuple[type[Exception], ...] = (),
+        on_look: Callable[[], None] = lambda: None,
     ) -> None:
         self._chain = chain
         self._lookers = lookers
         self._poll_s = poll_s
         self._wall_ms = wall_ms
         self._survivable: tuple[type[Exception], ...] = (ChainError, *survivable)
+        self._on_look = on_look
         self._woken = asyncio.Event()
         self._status = WatchStatus(ChainState.STARTING, wall_ms(), "the chain was not looked at yet")
 
@@ -79,6 +82,7 @@ class ChainWatch:
         while True:
             self._woken.clear()
             self._note(await self.look())
+            self._on_look()
             try:
                 async with asyncio.timeout(self._poll_s):
                     await self._woken.wait()

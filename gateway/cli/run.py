@@ -7,8 +7,10 @@ from pathlib import Path
 
 import click
 
+from gateway.chain.port import ChainMisconfigured
 from gateway.cli.options import config_at, config_option
 from gateway.cli.output import CliError, json_option
+from gateway.crypto.anchoring_key import ChainExtraMissing
 from gateway.journal import JournalBusy, JournalError, JournalTooNew
 from gateway.ops.control import ControlError
 from gateway.ops.exitcodes import ExitCode
@@ -36,6 +38,8 @@ def run(context: click.Context, config_path: Path) -> None:
         raise CliError(ExitCode.REGISTRY, str(error)) from None
     except SecretError as error:
         raise CliError(ExitCode.SECRET, str(error)) from None
+    except (ChainExtraMissing, ChainMisconfigured) as error:
+        raise CliError(ExitCode.CONFIG, f"[chain]: {error}") from None
     except (JournalBusy, ControlError) as error:
         raise CliError(ExitCode.UNAVAILABLE, f"{config.gateway.data_dir}: {error}") from None
     except JournalTooNew as error:

@@ -108,6 +108,7 @@ class Ingest:
         # A group has to fit into the journal's budget many times over, or it would never be committed.
         self._batch_bytes = min(_BATCH_BYTES, config.journal.budget_bytes // 64)
         self.journal_fault: str | None = None
+        self._told_of: PushbackReason | None = None
         self.touched = asyncio.Event()
         self.sealed = asyncio.Event()
         self.counters = Counters()
@@ -136,6 +137,7 @@ class Ingest:
         linger_s = self._config.ingest.linger_ms / 1000
         while True:
             reason = self.pushback()
+            self._tell_of(reason)
             if reason is not None:
                 await self._push_back(tasks, reason)
                 if self._intake.closed:
@@ -153,6 +155,16 @@ class Ingest:
             raws = self._intake.take(limit, max_bytes=self._batch_bytes)
             tickets, claims = self._admission.admit(raws, self._registry.snapshot, self._clock.monotonic_s())
             await self._submit(tasks, tickets, claims)
+
+    def _tell_of(self, reason: PushbackReason | None) -> None:
+        """Write to the log that the gateway takes nothing, or takes messages again: once each."""
+        if reason is self._told_of:
+            return
+        if reason is not None:
+            log.warning("gateway.holds_back", reason=reason.value)
+        else:
+            log.info("gateway.takes_in", after=None if self._told_of is None else self._told_of.value)
+        self._told_of = reason
 
     async def _submit(self, tasks: asyncio.TaskGroup, tickets: list[Ticket], claims: list[Claim]) -> None:
         """Send admitted tickets on; signatures and replay states are fetched while the batch waits its turn."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from gateway.config.model import Config
 from gateway.ingest.intake import IntakeQueue
@@ -13,6 +13,20 @@ from gateway.message import PushbackReason
 from gateway.ops.supervisor import TaskState
 from gateway.registry.port import RegistrySnapshot
 from gateway.transport.port import LinkState, Transport
+
+WHY_HELD_BACK: Final = {
+    PushbackReason.PUSHBACK: "the log is damaged and takes no entries; see docs/operations",
+    PushbackReason.MINER_UNKNOWN: (
+        "the registry has no miner of this id with this fleet, log key and anchoring account; "
+        "securenet miner show says what it has, securenet miner register or renew mends it"
+    ),
+    PushbackReason.MINER_SUSPENDED: "the registry holds this gateway as suspended or revoked; ask its registrar",
+    PushbackReason.REGISTRY_STALE: (
+        "the registry was not confirmed by the chain for longer than registry.max_age_s, or never; "
+        "securenet chain status says how the endpoints are"
+    ),
+}
+"""What each reason means to the technician, and what to do."""
 
 
 def status_report(  # noqa: PLR0913 -- a view over every room
@@ -26,6 +40,8 @@ def status_report(  # noqa: PLR0913 -- a view over every room
     log_size: int,
     crypto_restarts: int,
     registry: RegistrySnapshot,
+    custody: Mapping[str, Any],
+    warnings: Sequence[str],
     transports: Sequence[Transport],
     tasks: Mapping[str, TaskState],
     maintenance: MaintenanceReport | None,
@@ -47,14 +63,14 @@ def status_report(  # noqa: PLR0913 -- a view over every room
     }
     problems = [f"{name} is {link['state']}: {link['detail']}" for name, link in links.items() if not _is_up(link)]
     if pushback is not None:
-        detail = ingest.journal_fault or "the registry does not authorise this gateway for its log"
-        problems.insert(0, f"nothing is accepted ({pushback}): {detail}")
+        problems.insert(0, f"nothing is accepted ({pushback}): {ingest.journal_fault or WHY_HELD_BACK[pushback]}")
     return {
         "gateway": config.gateway.id,
         "fleet": config.gateway.fleet,
         "origin": config.origin,
         "ready": not problems,
         "problems": problems,
+        "warnings": list(warnings),
         "uptime_s": (now_ms - started_ms) // 1000,
         "log_size": log_size,
         "received": dict(counters.received),
@@ -70,6 +86,7 @@ def status_report(  # noqa: PLR0913 -- a view over every room
         "p99_ms": latency.quantile_ms(0.99),
         "crypto_restarts": crypto_restarts,
         "registry": {**registry.counts._asdict(), "as_of_ms": registry.as_of_ms},
+        **custody,
         "transports": links,
         "disk_bytes": None if maintenance is None else maintenance.usage.disk_bytes,
         "budget_bytes": config.journal.budget_bytes,
