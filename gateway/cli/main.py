@@ -16,11 +16,14 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "show-config": ("gateway.cli.config:show_config", "Print every value in force, defaults included."),
     "example-config": ("gateway.cli.config:example_config", "Print a configuration to start from."),
     "status": ("gateway.cli.status:status", "Ask the running gateway how it is."),
-    "device": ("gateway.cli.device:device", "Look into the registry file."),
+    "device": ("gateway.cli.device:device", "Who may speak: list, register, import, suspend, revoke."),
+    "miner": ("gateway.cli.miner:miner", "This gateway in the registry on chain."),
+    "chain": ("gateway.cli.chain:chain", "Deploy the contracts; endpoints, accounts and funds."),
+    "anchor": ("gateway.cli.anchor:anchor", "The log's checkpoints on chain: list them, anchor now."),
     "quarantine": ("gateway.cli.quarantine:quarantine", "Look at the messages that were refused."),
     "log": ("gateway.cli.log:log", "Look at the Merkle log, check it, publish it."),
     "proof": ("gateway.cli.proof:proof", "Export and verify proofs."),
-    "key": ("gateway.cli.key:key", "Make the log key; print its public half."),
+    "key": ("gateway.cli.key:key", "Make, show and rotate the gateway's keys."),
     "demo": ("gateway.cli.demo:demo", "See it all at work: a broker, a gateway, a fleet, and those who attack it."),
 }
 
