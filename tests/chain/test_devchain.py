@@ -275,3 +275,23 @@ async def test_the_gateway_needs_none_of_this_to_start():
     )
     child = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
     assert await child.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("prepare", "code", "words"),
+    [("sys.modules['eth_tester'] = None", 69, "pip install"), ("", 71, "cannot be used")],
+)
+async def test_a_child_that_cannot_start_says_what_to_do(prepare, code, words):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        script = f"import sys; {prepare or 'pass'}; from gateway.chain.devchain import main; main()"
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", script, "--port", str(taken.getsockname()[1])),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        said, errors = await asyncio.wait_for(child.communicate(), 30)
+    line = json.loads(said)
+    assert (child.returncode, line["event"], errors) == (code, "devchain-failed", b"")
+    assert words in line["reason"]
