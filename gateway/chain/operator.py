@@ -55,6 +55,7 @@ class Tx(NamedTuple):
     to: bytes | None
     data: bytes
     what: str
+    value_wei: int = 0
 
 
 class Terms(NamedTuple):
@@ -247,10 +248,11 @@ class Operator:
     async def _signed(self, view: View, tx: Tx) -> _Flight:
         needed = await estimate(view, self.address, tx, self._terms)
         balance = await view.balance(self.address)
-        if balance < needed.most_wei:
+        wanted = needed.most_wei + tx.value_wei
+        if balance < wanted:
             raise NotSent(
-                f"{tx.what}: the account 0x{self.address.hex()} has {_ether(balance)}, and {_ether(needed.most_wei)} "
-                f"is asked for up to {needed.gas_limit} gas; send it {_ether(needed.most_wei - balance)} more"
+                f"{tx.what}: the account 0x{self.address.hex()} has {_ether(balance)}, and has to have "
+                f"{_ether(wanted)} for up to {needed.gas_limit} gas; send it {_ether(wanted - balance)} more"
             )
         nonce = max(await view.nonce(self.address), self._next_nonce)
         fields = _fields(self._chain.chain_id, nonce, tx, needed)
@@ -325,7 +327,7 @@ def _fields(chain_id: int, nonce: int, tx: Tx, needed: Estimate) -> dict[str, ob
     fields: dict[str, object] = {
         "chainId": chain_id,
         "nonce": nonce,
-        "value": 0,
+        "value": tx.value_wei,
         "gas": needed.gas_limit,
         "data": tx.data,
     }

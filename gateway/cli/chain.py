@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 import click
 
 from gateway.cli.chain_link import (
+    ETHER,
     Payment,
     Target,
     address_option,
@@ -136,6 +138,42 @@ def fund_check(config_path: Path, days: float, account: str) -> None:
     emit(found.facts() | {"enough": enough}, human)
     if not enough:
         click.get_current_context().exit(int(ExitCode.NEGATIVE))
+
+
+@chain.command("fund")
+@click.option("--ether", "amount", required=True, metavar="AMOUNT", help="How much, in ether: 0.05.")
+@address_option("--account", "In the place of the anchoring account of the configuration.")
+@on_chain
+@paying
+@json_option
+def fund(amount: str, account: str, target: Target, payment: Payment) -> None:
+    """Send the operator's ether to the account that anchors."""
+    from gateway.chain.contracts import address_of  # noqa: PLC0415 -- needs the extra chain
+    from gateway.chain.operator import Operator, Tx  # noqa: PLC0415 -- likewise
+    from gateway.cli import chain_report as work  # noqa: PLC0415 -- likewise
+
+    config, key, wei = target.chain(needs_contracts=False), payment.key(), _wei(amount)
+    to = address_of(account) if account else work.account_of(target.config())
+    if to is None:
+        raise CliError(ExitCode.USAGE, "which account? anchor.key_file cannot be read; give --account")
+    tx = Tx(to, b"", f"sending {ether(wei)} to {address_text(to)}", wei)
+    receipt = ask(config, lambda client: Operator(client, key, payment.terms(config)).send(tx))
+    known = {"account": address_text(to), "wei": wei, "tx_hash": f"0x{receipt.tx_hash.hex()}"}
+    emit(
+        known | {"block": receipt.block_number},
+        lambda: click.echo(f"{known['account']} got {ether(wei)} in block {receipt.block_number}"),
+    )
+
+
+def _wei(amount: str) -> int:
+    """Ether as people write it, exactly."""
+    try:
+        wei = Decimal(amount) * ETHER
+        if wei.is_finite() and 0 < wei < ETHER**2 and wei == int(wei):
+            return int(wei)
+    except InvalidOperation:
+        pass
+    raise CliError(ExitCode.USAGE, "--ether is an amount above zero, with 18 decimals at most: 0.05")
 
 
 @chain.command("dev")

@@ -191,6 +191,11 @@ def chain_errors() -> Iterator[None]:
     """Every error of the chain, its keys and its libraries, as a named exit."""
     try:
         yield
+    except KeyboardInterrupt:
+        raise CliError(
+            ExitCode.INTERRUPTED,
+            "interrupted; what was sent may still be mined: run the same command again, it finds what was done",
+        ) from None
     except ChainMisconfigured as error:
         raise CliError(ExitCode.CONFIG, str(error)) from None
     except SecretError as error:
