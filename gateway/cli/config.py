@@ -14,8 +14,9 @@ from gateway.config.example import effective_toml, effective_values, example_tom
 from gateway.config.fault import Fault
 from gateway.config.lines import key_lines, line_of
 from gateway.config.model import Config
+from gateway.crypto.anchoring_key import ChainExtraMissing
 from gateway.ops.exitcodes import ExitCode
-from gateway.ops.secrets import CREDENTIAL, SecretError, load_log_key, read_secret
+from gateway.ops.secrets import CREDENTIAL, SecretError, load_anchoring_key, load_hpke_key, load_log_key, read_secret
 from gateway.registry.file import RegistryError, load_registry
 
 
@@ -61,13 +62,21 @@ def _with_lines(path: Path, faults: list[Fault]) -> list[Fault]:
 
 def _file_faults(config: Config) -> Iterator[Fault]:
     """What is wrong with the files. A systemd credential is looked at only where systemd passed some."""
-    yield from _registry_faults(config)
+    yield from _chain_faults(config) if config.chain.rpc else _registry_faults(config)
     if not _elsewhere(config.gateway.log_key_file):
         try:
             load_log_key(config.gateway.log_key_file)
         except SecretError as error:
             yield Fault(0, "gateway.log_key_file", f"{error.ref} {error.problem}", error.hint)
+    if config.gateway.hpke_key_file and not _elsewhere(config.gateway.hpke_key_file):
+        try:
+            load_hpke_key(config.gateway.hpke_key_file)
+        except SecretError as error:
+            yield Fault(0, "gateway.hpke_key_file", f"{error.ref} {error.problem}", error.hint)
     secrets = {"coap.oscore_file": config.coap.oscore_file} if config.coap.enabled else {}
+    secrets |= {
+        f"chain.rpc[{number}]": ref for number, ref in enumerate(config.chain.rpc) if ref.startswith(CREDENTIAL)
+    }
     if config.mqtt.enabled:
         secrets |= {"mqtt.password_file": config.mqtt.password_file, "mqtt.key_file": config.mqtt.key_file}
         for key, name in (("mqtt.ca_file", config.mqtt.ca_file), ("mqtt.cert_file", config.mqtt.cert_file)):
@@ -79,6 +88,18 @@ def _file_faults(config: Config) -> Iterator[Fault]:
                 read_secret(ref)
             except SecretError as error:
                 yield Fault(0, key, f"{error.ref} {error.problem}", error.hint)
+
+
+def _chain_faults(config: Config) -> Iterator[Fault]:
+    """What is wrong with the files that a chain needs; whether it answers is asked by ``chain status``."""
+    if config.anchor.enabled and not _elsewhere(config.anchor.key_file):
+        try:
+            load_anchoring_key(config.anchor.key_file, config.anchor.passphrase_file)
+        except SecretError as error:
+            which = "passphrase_file" if error.ref == config.anchor.passphrase_file else "key_file"
+            yield Fault(0, f"anchor.{which}", f"{error.ref} {error.problem}", error.hint)
+        except ChainExtraMissing as error:
+            yield Fault(0, "chain.rpc", error.problem, error.hint)
 
 
 def _registry_faults(config: Config) -> Iterator[Fault]:
