@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.crypto.keystore import ScryptCost, lock
 from gateway.ops.exitcodes import ExitCode
 
 
@@ -67,3 +68,59 @@ def test_show_config_never_opens_the_secret(world, securenet):
     text = securenet("show-config", "--config", world.config).stdout
     assert "PRIVATE KEY" not in text
     assert str(world.log_key_file) in text
+
+
+CHAIN = """
+[chain]
+rpc = ["http://127.0.0.1:8545"]
+chain_id = 1
+registry = "0x1111111111111111111111111111111111111111"
+anchor_log = "0x2222222222222222222222222222222222222222"
+[anchor]
+key_file = "{folder}/anchoring.json"
+passphrase_file = "{folder}/anchoring.pass"
+"""
+
+
+def with_chain(world, passphrase=b"right"):
+    for name, data in (
+        ("anchoring.json", lock(b"\x01" * 32, b"right", ScryptCost(1024, 8, 1))),
+        ("anchoring.pass", passphrase),
+    ):
+        path = world.config.parent / name
+        path.touch(mode=0o600)
+        path.write_bytes(data)
+    text = world.config.read_text(encoding="utf-8") + CHAIN.format(folder=world.config.parent)
+    world.config.write_text(text, encoding="utf-8")
+
+
+def test_with_a_chain_the_registry_file_is_not_looked_at_and_the_keystore_is(world, securenet):
+    world.registry.unlink()
+    with_chain(world)
+    assert securenet("check-config", "--config", world.config).exit_code == ExitCode.OK
+
+
+@pytest.mark.parametrize(
+    ("breakage", "key"),
+    [
+        (lambda folder: (folder / "anchoring.json").unlink(), "anchor.key_file"),
+        (lambda folder: (folder / "anchoring.json").write_text("{}"), "anchor.key_file"),
+        (lambda folder: (folder / "anchoring.pass").unlink(), "anchor.passphrase_file"),
+        (lambda folder: (folder / "anchoring.pass").chmod(0o644), "anchor.passphrase_file"),
+    ],
+    ids=["no keystore", "a keystore that is none", "no passphrase", "a passphrase open to others"],
+)
+def test_an_anchoring_key_that_cannot_be_opened_is_a_fault_of_its_key(world, securenet, breakage, key):
+    with_chain(world)
+    breakage(world.config.parent)
+    answer = securenet("check-config", "--config", world.config, "--json")
+    assert answer.exit_code == ExitCode.CONFIG
+    assert [fault["key"] for fault in answer.json["details"]] == [key]
+
+
+def test_a_wrong_passphrase_is_told_and_never_shown(world, securenet):
+    with_chain(world, b"wrong-secret")
+    answer = securenet("check-config", "--config", world.config)
+    assert answer.exit_code == ExitCode.CONFIG
+    assert "passphrase" in answer.stderr
+    assert "wrong-secret" not in answer.stderr

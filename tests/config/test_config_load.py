@@ -59,6 +59,14 @@ def test_what_is_in_force_loads_into_itself():
     assert effective_values(config)["coap"]["observe"] == [{"uri": "coap://a/b", "device": "d"}]
 
 
+REGISTRY, ANCHOR_LOG = f'"0x{20 * "11"}"', f'"0x{20 * "22"}"'
+CHAIN = f"""[chain]
+rpc = ["http://a:8545"]
+chain_id = 1
+registry = {REGISTRY}
+anchor_log = {ANCHOR_LOG}
+"""
+
 BAD = {
     "no section": ("", [(0, "gateway.fleet", "is missing"), (0, "gateway.id", "is missing")]),
     "a key missing": ('[gateway]\nid = "a"\n', [(1, "gateway.fleet", "is missing")]),
@@ -107,6 +115,35 @@ BAD = {
         [(6, "coap.observe", "not enabled")],
     ),
     "no transport": (HEAD + "[mqtt]\nenabled = false\n[coap]\nenabled = false\n", [(5, "mqtt.enabled", "is false")]),
+    "endpoints that are no list": (HEAD + '[chain]\nrpc = "http://a"\n', [(5, "chain.rpc", 'is "http://a"')]),
+    "an endpoint that is no text": (HEAD + CHAIN.replace('"http://a:8545"', "1"), [(5, "chain.rpc[0]", "is 1")]),
+    "an endpoint that is no URL": (
+        HEAD + CHAIN.replace("http://a:8545", "ftp://a"),
+        [(5, "chain.rpc[0]", "is no http")],
+    ),
+    "an endpoint without a host": (
+        HEAD + CHAIN.replace("http://a:8545", "https://"),
+        [(5, "chain.rpc[0]", "is no http")],
+    ),
+    "a port that is none": (HEAD + CHAIN.replace(":8545", ":99999"), [(5, "chain.rpc[0]", "is no http")]),
+    "a password in an endpoint": (HEAD + CHAIN.replace("//a", "//u:p@a"), [(5, "chain.rpc[0]", "has a password")]),
+    "an endpoint twice": (
+        HEAD + CHAIN.replace('"http://a:8545"', '"http://a:8545", "http://a:8545"'),
+        [(5, "chain.rpc", "twice")],
+    ),
+    "no chain id": (HEAD + CHAIN.replace("chain_id = 1\n", ""), [(4, "chain.chain_id", "is missing")]),
+    "no contract": (HEAD + CHAIN.replace(f"registry = {REGISTRY}\n", ""), [(4, "chain.registry", "is missing")]),
+    "an address that is none": (
+        HEAD + CHAIN.replace(REGISTRY, '"0x12"'),
+        [(7, "chain.registry", 'is "0x12"')],
+    ),
+    "one address for both": (
+        HEAD + CHAIN.replace(REGISTRY, ANCHOR_LOG),
+        [(8, "chain.anchor_log", "is the address of the registry")],
+    ),
+    "a chain without an endpoint": (HEAD + "[chain]\nchain_id = 1\n", [(5, "chain.chain_id", "no endpoint")]),
+    "anchors in no order": (HEAD + "[anchor]\ninterval_s = 5\n", [(4, "anchor.min_interval_s", "is above")]),
+    "anchors without a key": (HEAD + '[anchor]\nkey_file = ""\n', [(5, "anchor.key_file", "is empty")]),
     "no broker": (HEAD + '[mqtt]\nhost = ""\n', [(5, "mqtt.host", "is empty")]),
     "a certificate alone": (HEAD + '[mqtt]\ntls = true\ncert_file = "c"\n', [(6, "mqtt.cert_file", "without key")]),
     "a key alone": (HEAD + '[mqtt]\ntls = true\nkey_file = "c"\n', [(6, "mqtt.key_file", "without cert")]),
@@ -149,6 +186,13 @@ def test_all_faults_come_together_in_the_order_of_their_lines():
         "[ingest]\nbatch_messages = 4096\nqueue_messages = 16\n"
     )
     assert [fault.line for fault in found] == [1, 4, 6, 8]
+
+
+def test_a_chain_is_several_endpoints_in_their_order_and_a_credential_may_be_one():
+    text = HEAD + CHAIN.replace('"http://a:8545"', '"https://b/v3", "credential:rpc-url"')
+    config = load(text)
+    assert config.chain.rpc == ("https://b/v3", "credential:rpc-url")
+    assert load(effective_toml(config)) == config
 
 
 def test_did_you_mean():
