@@ -34,8 +34,6 @@ from gateway.tlog.tiles import MissingTileError
 log = structlog.get_logger("anchor")
 
 _BALANCE_EVERY_MS: Final = 60_000
-_GAS_MARGIN_PERCENT: Final = 125
-_LEAST_GAS: Final = 21_000
 _HELD_BY: Final = {"NotActiveMiner": HoldReason.MINER_NOT_ACTIVE, "LogFrozen": HoldReason.LOG_FROZEN}
 _REFUSED_BY: Final = {
     SendKind.UNDERPRICED: HoldReason.UNDERPRICED,
@@ -232,7 +230,9 @@ class Anchoring:
         if all((other.nonce or 0) <= row.nonce for other in self._book.rows if other.account == self._account):
             newer = await self._checkpoint(view, now_ms)
             head = newer if newer is not None and newer.size > row.size else head
-        offer = Offer(head, row.nonce, await self._gas(view, head, bid), bid)
+            await self._would_be_taken(view, head)
+        await self._afford(view, bid)
+        offer = Offer(head, row.nonce, self._config.gas_limit, bid)
         replacement = self._row(State.SIGNED, head, now_ms)._replace(
             **signed_fields(self._target, self._means.signer, offer)
         )
@@ -258,13 +258,15 @@ class Anchoring:
             sealed = await self._book.born(self._row(State.SEALED, head, now_ms), "anchor.sealed", now_ms=now_ms)
         self._asked = False
         bid = _within_cap(fees.first_bid(self._config, await view.fees()))
-        gas = await self._gas(view, head, bid)
+        await self._afford(view, bid)
+        await self._would_be_taken(view, head)
         self._nonce = nonce = await sighting.nonce(self._account)
         ours = [*self._book.rows, *([self._book.final] if self._book.final else [])]
         taken = [row.nonce for row in ours if row.account == self._account and row.nonce is not None]
         if taken and nonce <= max(taken):
             raise _Held(HoldReason.ENDPOINT_BEHIND, f"it says nonce {nonce}, and nonce {max(taken)} is in a block")
-        fields = signed_fields(self._target, self._means.signer, Offer(head, nonce, gas, bid))
+        offer = Offer(head, nonce, self._config.gas_limit, bid)
+        fields = signed_fields(self._target, self._means.signer, offer)
         signed = await self._book.step(sealed, [Step(Event.SIGN, fields)], now_ms)
         await self._send(view, signed, now_ms)
 
@@ -326,28 +328,29 @@ class Anchoring:
             )
             await self._book.born(row, "anchor.found", now_ms=now_ms)
 
-    async def _gas(self, view: View, head: Head, bid: fees.Bid) -> int:
-        """Gas for the transaction: what it would take now and a margin, within the limit and the funds."""
+    async def _afford(self, view: View, bid: fees.Bid) -> None:
+        """See that the account can pay for a transaction with all of its gas: pools ask for that."""
+        cost = self._config.gas_limit * bid.max_fee
         balance = self._balance_wei = await view.balance(self._account)
         self._balance_ms = self._means.wall_ms()
-        self._afford(_LEAST_GAS * bid.max_fee, balance)
+        if cost > balance:
+            short = f"0x{self._account.hex()} has {balance} wei, {cost - balance} more are needed"
+            raise _Held(HoldReason.OUT_OF_FUNDS, short)
+
+    async def _would_be_taken(self, view: View, head: Head) -> None:
+        """See that the contract would take it now.
+
+        The estimate is not the transaction's gas: a node may make it on top of an attempt that waits, where the
+        same anchor is a no-op and takes half. The limit costs nothing when it is not used.
+        """
         call = anchor_call(self._target.log_id, head.size, head.root)
         try:
             estimate = await view.estimate_gas(self._account, self._target.contract, call)
         except CallReverted as reverted:
             refusal = explain(reverted.data)
             raise _Held(_HELD_BY.get(refusal.name, HoldReason.REFUSED), refusal.problem) from None
-        limit = self._config.gas_limit
-        if estimate > limit:
+        if estimate > (limit := self._config.gas_limit):
             raise _Held(HoldReason.REFUSED, f"it takes {estimate} gas, anchor.gas_limit allows {limit}")
-        gas = min(limit, estimate * _GAS_MARGIN_PERCENT // 100)
-        self._afford(gas * bid.max_fee, balance)
-        return gas
-
-    def _afford(self, cost: int, balance: int) -> None:
-        if cost > balance:
-            missing = f"0x{self._account.hex()} has {balance} wei, {cost - balance} more are needed"
-            raise _Held(HoldReason.OUT_OF_FUNDS, missing)
 
     def _row(self, state: State, head: Head, now_ms: int) -> AnchorRow:
         chain_id, contract, _ = self._target
