@@ -8,7 +8,7 @@ lies consistently is found by asking another (docs/operations/proofs.md).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Final, NamedTuple
 
 from gateway.chain import contracts, events
@@ -25,7 +25,17 @@ from gateway.chain.port import ChainMisconfigured, EndpointFault, LogFilter, Log
 from gateway.crypto.keys import KeyRefused, PublicKey, parse_public_key
 from gateway.message import Alg
 from gateway.registry.port import Status
-from gateway.tlog.evidence import AnchoredRoot, Enrolled, Evidence, Keyed, Moved, Spot, Subject, TwoRoots
+from gateway.tlog.evidence import (
+    AnchoredRoot,
+    Enrolled,
+    Evidence,
+    Keyed,
+    LogHistory,
+    Moved,
+    Spot,
+    Subject,
+    TwoRoots,
+)
 from gateway.tlog.proof import Anchor
 
 HISTORY_MAX: Final = 2_000
@@ -51,17 +61,6 @@ class Source(NamedTuple):
     deploy_block: int
     logs_blocks: int
     """Blocks asked for at first; more while the endpoint takes it, fewer when it refuses."""
-
-
-class LogHistory(NamedTuple):
-    """All that an endpoint has of one log, up to its head: anchors, keys, freezes. ``final`` is its final block."""
-
-    endpoint: str
-    head: int
-    final: int
-    anchors: tuple[AnchoredRoot, ...]
-    keyed: tuple[Keyed, ...]
-    two_roots: tuple[TwoRoots, ...]
 
 
 async def collect(view: View, source: Source, subject: Subject, anchor: Anchor | None) -> Evidence:
@@ -97,16 +96,8 @@ async def collect(view: View, source: Source, subject: Subject, anchor: Anchor |
     return evidence if anchor is None else await _with_anchor(view, source, evidence, anchor, times)
 
 
-async def collect_log(
-    view: View, source: Source, origin: str, progress: Callable[[int, int], None] = lambda _done, _of: None
-) -> LogHistory:
+async def collect_log(view: View, source: Source, origin: str) -> LogHistory:
     """Ask for every anchor, key and freeze of a log.
-
-    Args:
-        view: the endpoint.
-        source: chain and contracts.
-        origin: the log's name.
-        progress: is told how many blocks were read, and of how many.
 
     Raises:
         ChainMisconfigured: the addresses do not hold our contracts.
@@ -120,7 +111,7 @@ async def collect_log(
     anchors: list[AnchoredRoot] = []
     two_roots = []
     wanted = events.anchor_filter(source.contracts.anchor_log, log)
-    async for record in _read(view, source, wanted, ANCHORS_MAX, progress):
+    async for record in _read(view, source, wanted, ANCHORS_MAX):
         event = events.decode_log(record)
         spot = Spot(record.block_number, record.block_hash, record.tx_hash, 0)
         if isinstance(event, Equivocation):
@@ -280,13 +271,7 @@ class _Times:
         return Spot(number, block_hash, record.tx_hash, time_s)
 
 
-async def _read(
-    view: View,
-    source: Source,
-    wanted: LogFilter,
-    most: int,
-    progress: Callable[[int, int], None] = lambda _done, _of: None,
-) -> AsyncIterator[LogRecord]:
+async def _read(view: View, source: Source, wanted: LogFilter, most: int) -> AsyncIterator[LogRecord]:
     """Yield events from the deployment to the head, in ranges that grow until the endpoint refuses one.
 
     Raises:
@@ -313,7 +298,6 @@ async def _read(
             yield record
         start = end + 1
         width = min(ceiling, width * 2)
-        progress(start - source.deploy_block, head - source.deploy_block + 1)
 
 
 def _contradiction(view: View, one: str, other: str) -> EndpointFault:

@@ -10,7 +10,15 @@ from typing import Any
 import click
 
 from gateway.cli.fsck import FsckReport, fsck
-from gateway.cli.options import config_at, config_option, data_dir_of, data_dir_option, journal_in, registry_at
+from gateway.cli.log_peer import verify_peer
+from gateway.cli.options import (
+    config_at,
+    config_option,
+    data_dir_of,
+    data_dir_option,
+    journal_in,
+    registry_snapshot,
+)
 from gateway.cli.output import CliError, emit, facts, json_option, table, wants_json
 from gateway.journal import CheckpointRow, Reader
 from gateway.message import Alg
@@ -31,7 +39,10 @@ _KINDS = {
 
 @click.group()
 def log() -> None:
-    """Look at the Merkle log, check it, publish it."""
+    """Look at the Merkle log, check it, publish it; check another gateway's."""
+
+
+log.add_command(verify_peer)
 
 
 @log.command("show")
@@ -85,8 +96,8 @@ def check(log_key_text: str | None, config_path: Path, data_dir: Path | None) ->
 
     The log key is that of the registry's miner, unless --log-key or --data-dir is given.
     """
-    log_key = _log_key(log_key_text, config_path) if log_key_text or data_dir is None else None
     with journal_in(data_dir_of(config_path, data_dir)) as reader:
+        log_key = _log_key(log_key_text, config_path, reader) if log_key_text or data_dir is None else None
         size = reader.size()
         if wants_json() or not sys.stderr.isatty():
             report = fsck(reader, log_key)
@@ -131,14 +142,14 @@ def _newest(reader: Reader) -> CheckpointRow:
     return row
 
 
-def _log_key(text: str | None, config_path: Path) -> VerifierKey | None:
+def _log_key(text: str | None, config_path: Path, reader: Reader) -> VerifierKey | None:
     if text is not None:
         try:
             return parse_verifier_key(text)
         except CheckpointError as error:
             raise CliError(ExitCode.USAGE, f"--log-key: {error}") from None
     config = config_at(config_path)
-    miner = registry_at(config.registry.file).miner(config.gateway.id)
+    miner = registry_snapshot(config, reader).miner(config.gateway.id)
     if miner is None or miner.key.alg is not Alg.ED25519:
         return None
     return VerifierKey(config.origin, miner.key.data)

@@ -92,6 +92,17 @@ class Evidence(NamedTuple):
     two_roots: tuple[TwoRoots, ...] = ()
 
 
+class LogHistory(NamedTuple):
+    """All that one endpoint has of one log, up to its head; anchors come without their times."""
+
+    endpoint: str
+    head: int
+    final: int
+    anchors: tuple[AnchoredRoot, ...]
+    keyed: tuple[Keyed, ...]
+    two_roots: tuple[TwoRoots, ...]
+
+
 class Unreached(NamedTuple):
     """An endpoint that gave no evidence, and why not."""
 
