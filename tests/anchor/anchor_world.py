@@ -175,8 +175,11 @@ class World:
                 for record in await view.logs(anchor_filter(self.contract, self.log_id), 0, view.head.number)
             ]
 
-    async def assert_custody(self):
-        """Exactly one anchor a size, sizes rise, roots are the log's, no nonce is stuck, nothing is left over."""
+    async def assert_custody(self, *, foreign=0):
+        """Exactly one anchor a size, sizes rise, roots are the log's, no nonce is stuck, nothing is left over.
+
+        ``foreign``: so many transactions of the account are not from this outbox.
+        """
         events = await self.events()
         assert all(isinstance(event, Anchored) for event in events)
         sizes = [event.size for event in events]
@@ -189,8 +192,9 @@ class World:
         rows = await self.rows()
         assert not any(row.is_open for row in rows)
         assert [row.size for row in rows if row.state == State.FINAL] == sizes
-        used = {row.nonce for row in rows if row.state in {State.FINAL, State.FAILED}}
-        assert self.node.nonce(self.key.address) == len(used)
+        used = [row.nonce for row in rows if row.state in {State.FINAL, State.FAILED} and row.nonce is not None]
+        assert len(set(used)) == len(used)
+        assert self.node.nonce(self.key.address) == len(used) + foreign
 
     @property
     def hold(self):
