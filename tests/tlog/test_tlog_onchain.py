@@ -73,7 +73,7 @@ LIES = {
     "no-anchor": (wrong(anchors=()), {StepName.ANCHOR_EVENT}),
     "anchor-size": (wrong(anchors=(ANCHORED_ROOT._replace(size=9),)), {StepName.ANCHOR_EVENT}),
     "anchor-root": (wrong(anchors=(ANCHORED_ROOT._replace(root=bytes(32)),)), {StepName.ANCHOR_EVENT}),
-    "anchor-account": (wrong(anchors=(ANCHORED_ROOT._replace(account=bytes(20)),)), {StepName.ANCHOR_EVENT}),
+    "anchor-account": (wrong(anchors=(ANCHORED_ROOT._replace(account=b"\x09" * 20),)), {StepName.ANCHOR_EVENT}),
     "anchor-transaction": (
         wrong(anchors=(ANCHORED_ROOT._replace(at=ANCHORED_ROOT.at._replace(tx_hash=bytes(32))),)),
         {StepName.ANCHOR_EVENT},
