@@ -84,11 +84,15 @@ def verify_peer(  # noqa: PLR0913 -- click passes one argument for each option
     with chain_errors(), _opened(where, max_mib << 20) as files:
         checkpoint = _checkpoint(files, origin or (given.name if given else None))
         histories, unreached = _histories(asked, checkpoint.origin)
-        keys = [given] if given else _registered_keys(histories, checkpoint.origin)
+        registered = _registered_keys(histories, checkpoint.origin)
+        keys = [given] if given else registered
         expected = expected_of(histories)
         findings = [*unreached, *compare_histories(histories)]
         foreign = signature_finding(checkpoint, keys) if keys or histories else None
         findings += [foreign] if foreign else []
+        if given and histories and given not in registered:
+            sentence = f"Not established: the registry never had the key that you gave for {checkpoint.origin}."
+            findings.append(Finding(Kind.DISAGREEMENT, 0, sentence))
         for path in earlier:
             kept = _kept(path, checkpoint.origin, keys)
             expected.append(Expected(kept.size, kept.root, f"the checkpoint in {path.name}"))

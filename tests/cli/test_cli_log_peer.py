@@ -13,7 +13,7 @@ from support.scripted_rpc import Answer, ScriptedRpc
 
 from gateway.cli.peer_source import PeerSite
 from gateway.ops.exitcodes import ExitCode
-from gateway.tlog.checkpoint import checkpoint_body, note
+from gateway.tlog.checkpoint import VerifierKey, checkpoint_body, note
 from gateway.tlog.peer import SourceFault
 
 SIZE = 300
@@ -106,6 +106,14 @@ def test_a_checkpoint_by_another_key_is_caught(peer, world, securenet):
     assert kinds(answer) == {"foreign-key"}
     on_chain.renew_miner(log_key=bytes(STRANGER.verify_key))
     assert ask(securenet, directory, on_chain).exit_code == ExitCode.OK
+
+
+def test_a_key_of_the_verifier_that_the_registry_never_had_is_said(peer, world, securenet):
+    directory, on_chain = peer
+    publish_checkpoint(directory, SIZE, root_of(world, SIZE), key=STRANGER)
+    given = VerifierKey(ORIGIN, bytes(STRANGER.verify_key)).text
+    answer = ask(securenet, directory, on_chain, "--log-key", given)
+    assert (answer.exit_code, kinds(answer)) == (ExitCode.UNTRUSTED, {"disagreement"})
 
 
 def test_another_log_than_the_one_that_is_meant_is_refused(peer, securenet):
