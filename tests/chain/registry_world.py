@@ -164,7 +164,9 @@ class LittleChain:
             return [miner_registered(name, KEYS[number % len(KEYS)], bytes([number % 250 + 1]) * 20, renewed=True)]
         status = next(theirs for theirs, ours in STATUSES.items() if ours is known.status)
         to = MOVES[verb].get(status)
-        return [] if to is None else [status_changed(name, to, Kind.MINER if isinstance(known, Miner) else Kind.DEVICE)]
+        return (
+            [] if to is None else [status_changed(name, to, Kind.MINER if isinstance(known, Miner) else Kind.DEVICE)]
+        )
 
     def view(self, **more) -> LittleView:
         return LittleView(self, **more)
@@ -172,7 +174,7 @@ class LittleChain:
 
 @dataclass
 class LittleView:
-    """One endpoint's word. ``lag`` blocks behind; ``most_blocks`` at once; fails at the request number ``fail_at``."""
+    """One endpoint's word: ``lag`` blocks behind, ``most_blocks`` at once, hangs up after ``fail_at`` requests."""
 
     chain: LittleChain
     lag: int = 0
