@@ -1,14 +1,19 @@
 """A gateway's journal and a real chain that know of each other: device, miner and anchors of ``cli_world.World``."""
 
 import asyncio
+import threading
 import time
+from functools import partial
 from unittest import mock
 
 import cli_world
 from cli_world import DEVICE, DEVICE_SIGNING_KEY, LOG_KEY, NOW_MS
 from support.anvil import CHAIN_ID
 from support.contracts_kit import X25519_KEY, Chain, log_id
+from web3 import Web3
+from web3.middleware import SignAndSendRawMiddlewareBuilder, Web3Middleware
 
+from gateway.chain.devchain import DevChain
 from gateway.config.model import JournalConfig
 from gateway.journal import AnchorRow, open_journal, open_reader
 from gateway.journal.identities import IdentityCursor, IdentityRow
@@ -129,3 +134,54 @@ def anchored(world, on_chain, size):
     on_chain.bury()
     record(world, anchor_row(on_chain, size, root, where=where), identities=identities_of(on_chain))
     return where
+
+
+class Accounts(Web3Middleware):
+    """Knows the accounts that the chain leaves to its clients."""
+
+    def __init__(self, addresses, web3):
+        super().__init__(web3)
+        self._addresses = addresses
+
+    def wrap_make_request(self, make_request):
+        def answer(method, params):
+            if method == "eth_accounts":
+                return {"jsonrpc": "2.0", "id": 1, "result": self._addresses}
+            return make_request(method, params)
+
+        return answer
+
+
+class DevNode:
+    """The embedded development chain, on a loop of its own, as ``OnChain`` wants a node."""
+
+    def __init__(self):
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._chain = DevChain()
+
+    def __enter__(self):
+        self._thread.start()
+        self._run(self._chain.__aenter__())
+        self.url = self._chain.url
+        return self
+
+    def __exit__(self, *_):
+        self._run(self._chain.__aexit__(None, None, None))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self, work):
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+    def mine(self, blocks):
+        self._run(self._chain.mine(blocks))
+
+    def web3(self):
+        web3 = Web3(Web3.HTTPProvider(self.url))
+        keys = [account.private_key for account in self._chain.accounts]
+        web3.middleware_onion.inject(SignAndSendRawMiddlewareBuilder.build(keys), "signing", layer=0)
+        addresses = [account.address for account in self._chain.accounts]
+        web3.middleware_onion.inject(partial(Accounts, addresses), "accounts", layer=0)
+        return web3

@@ -1,20 +1,24 @@
 """Proofs that end on a chain: exported from a real journal, verified against a real node, and against lies."""
 
-import asyncio
 import json
-import threading
-from functools import partial
 
 import pytest
-from cli_chain_world import OnChain, anchor_row, anchored, chain_config, filled, identities_of, record, root_of
+from cli_chain_world import (
+    DevNode,
+    OnChain,
+    anchor_row,
+    anchored,
+    chain_config,
+    filled,
+    identities_of,
+    record,
+    root_of,
+)
 from cli_world import DEVICE_SIGNING_KEY, LOG_KEY, b64
 from nacl.signing import SigningKey
 from support.anvil import Anvil
 from support.scripted_rpc import Answer, Body, Change, Endless, Error, Hang, ScriptedRpc, Status
-from web3 import Web3
-from web3.middleware import SignAndSendRawMiddlewareBuilder, Web3Middleware
 
-from gateway.chain.devchain import DevChain
 from gateway.ops.exitcodes import ExitCode
 
 MANY = 300  # more than one full tile
@@ -346,57 +350,6 @@ def test_what_a_verifier_forgot_to_say_is_asked_for(proven, securenet, file, nod
     offline = world.root / "offline.toml"
     offline.write_text(world.config.read_text().split("[chain]")[0])
     assert securenet("proof", "verify", file, "--config", offline).exit_code == ExitCode.CONFIG
-
-
-class Accounts(Web3Middleware):
-    """Knows the accounts that the chain leaves to its clients."""
-
-    def __init__(self, addresses, web3):
-        super().__init__(web3)
-        self._addresses = addresses
-
-    def wrap_make_request(self, make_request):
-        def answer(method, params):
-            if method == "eth_accounts":
-                return {"jsonrpc": "2.0", "id": 1, "result": self._addresses}
-            return make_request(method, params)
-
-        return answer
-
-
-class DevNode:
-    """The embedded development chain, on a loop of its own, as ``OnChain`` wants a node."""
-
-    def __init__(self):
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._chain = DevChain()
-
-    def __enter__(self):
-        self._thread.start()
-        self._run(self._chain.__aenter__())
-        self.url = self._chain.url
-        return self
-
-    def __exit__(self, *_):
-        self._run(self._chain.__aexit__(None, None, None))
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    def _run(self, work):
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
-
-    def mine(self, blocks):
-        self._run(self._chain.mine(blocks))
-
-    def web3(self):
-        web3 = Web3(Web3.HTTPProvider(self.url))
-        keys = [account.private_key for account in self._chain.accounts]
-        web3.middleware_onion.inject(SignAndSendRawMiddlewareBuilder.build(keys), "signing", layer=0)
-        addresses = [account.address for account in self._chain.accounts]
-        web3.middleware_onion.inject(partial(Accounts, addresses), "accounts", layer=0)
-        return web3
 
 
 def test_a_proof_ends_on_the_embedded_chain_as_well(world, securenet, tmp_path):
