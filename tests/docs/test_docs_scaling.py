@@ -197,7 +197,7 @@ def test_the_parts_of_a_lifetime_are_what_gas_json_says():
     assert whole.messages == 365 * 86_400
 
 
-@settings(max_examples=15)
+@settings(max_examples=15, derandomize=True)  # a statistical bound: the same draws each time
 @given(
     chain=any_chain,
     gateways=st.integers(50, 400),
@@ -215,7 +215,7 @@ def test_the_simulation_sees_the_closed_form(chain, gateways, interval, rate, se
     assert seen.delay_p50_s <= seen.delay_p99_s <= chain.block_s
 
 
-@settings(max_examples=6)
+@settings(max_examples=6, derandomize=True)
 @given(gateways=st.integers(1_000, 4_000), seed=st.integers(0, 2**32))
 def test_in_overload_the_cycle_is_the_fleet_over_the_room(gateways, seed):
     load = Load(gateways, 1.0, 2.0)
@@ -223,7 +223,7 @@ def test_in_overload_the_cycle_is_the_fleet_over_the_room(gateways, seed):
     assert simulate(tight).cycle_s == pytest.approx(gateways / 100, rel=0.03)
 
 
-@settings(max_examples=6)
+@settings(max_examples=6, derandomize=True)
 @given(entries=st.integers(1, 500), seed=st.integers(0, 2**32))
 def test_sealing_by_entries_is_seen_as_well(entries, seed):
     load = Load(50, 10.0, 500.0, entries)
@@ -231,7 +231,7 @@ def test_sealing_by_entries_is_seen_as_well(entries, seed):
     assert seen.cycle_s == pytest.approx(max(entries / 10.0, 0.01), rel=0.06, abs=0.02)
 
 
-@settings(max_examples=15)
+@settings(max_examples=15, derandomize=True)  # a statistical bound: the same draws each time
 @given(chain=any_chain, down=st.floats(300, 7_200), gateways=st.integers(20, 1_500), seed=st.integers(0, 2**32))
 def test_one_anchor_covers_an_outage(chain, down, gateways, seed):
     load = Load(gateways, 1.0, 120.0)
