@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -182,7 +184,7 @@ def _wei(amount: str) -> int:
 @click.option("--accounts", type=click.IntRange(1, 100), default=10, show_default=True, help="Funded accounts.")
 @json_option
 def dev(port: int, block_time: float, accounts: int) -> None:
-    """Run a chain for development on this machine, until Ctrl-C. It keeps nothing, and its keys are public."""
+    """Run a chain for development on this machine, until Ctrl-C or SIGTERM. It keeps nothing, its keys are public."""
     with chain_errors():
         from gateway.chain import devchain  # noqa: PLC0415 -- needs the extra chain, and eth-tester
 
@@ -203,9 +205,14 @@ def dev(port: int, block_time: float, accounts: int) -> None:
         for account in running.accounts:
             click.echo(f"{account.address}  {account.private_key}")
 
+    async def until_signal() -> None:
+        serving = asyncio.create_task(devchain.serve(options, ready))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
+
     try:
-        asyncio.run(devchain.serve(options, ready))
-    except KeyboardInterrupt:
-        click.echo("ended", err=True)
+        asyncio.run(until_signal())
     except devchain.DevChainError as error:
         raise CliError(ExitCode.UNAVAILABLE, str(error)) from None

@@ -1,5 +1,8 @@
 """Deploying, looking, and counting money, against a real node."""
 
+import json
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -241,3 +244,48 @@ def test_waiting_for_finality_waits_for_blocks_on_top(world):
     world.web3.provider.make_request("anvil_mine", ["0x8"])
     again = world.call("miner", "register", who=world.operator)
     assert (again.exit_code, again.json["registered"]) == (ExitCode.OK, False)
+
+
+def test_a_chain_for_development_runs_until_it_is_told_to_end():
+    command = [sys.executable, "-m", "gateway", "chain", "dev", "--port", "0", "--block-time", "0.1", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        said = ""
+        while not said.endswith("\n}\n"):
+            said += process.stdout.readline()
+        known = json.loads(said)
+        assert (known["chain_id"], len(known["accounts"])) == (31337, 10)
+        sender = known["accounts"][0]["address"]
+        found = run("chain", "deploy", "--rpc", known["url"], "--dry-run", "--from", sender, "--json")
+        assert (found.exit_code, found.json["enough"]) == (ExitCode.OK, True)
+        process.terminate()
+        assert process.wait(20) == ExitCode.OK
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_without_a_chain_no_ethereum_library_is_imported(tmp_path):
+    registry = tmp_path / "registry.jsonl"
+    registry.write_text("")
+    code = (
+        "import sys\nfrom gateway.cli.main import cli\n"
+        f"try:\n    cli(['device', 'list', '--registry', {str(registry)!r}])\nexcept SystemExit: pass\n"
+        "for group in ('chain', 'miner', 'anchor', 'device'):\n"
+        "    try:\n        cli([group, '--help'])\n    except SystemExit: pass\n"
+        "print([name for name in sys.modules if name.startswith(('web3', 'eth_', 'aiohttp', 'hexbytes'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_without_the_ethereum_libraries_the_command_that_installs_them_is_named(tmp_path):
+    code = (
+        "import sys\nfor name in ('web3', 'eth_abi', 'eth_hash'): sys.modules[name] = None\n"
+        "from gateway.cli.main import cli\n"
+        "cli(['chain', 'deploy', '--rpc', 'http://127.0.0.1:1', '--dry-run', '--from', '0x' + '12' * 20])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == ExitCode.CONFIG, done.stderr
+    assert "pip install 'securenet-gateway[chain]'" in done.stderr
