@@ -92,7 +92,8 @@ def explain(data: bytes) -> Refusal:
         return Refusal(
             name,
             f"the contract refuses without a reason that this version knows{said}",
-            "check that the addresses are those of this chain's contracts",
+            "check that the addresses are those of this chain's contracts; what takes more gas than a block has "
+            "ends so too: a smaller --batch helps then",
         )
     tell, hint = words
     return Refusal(name, tell(*values), hint)

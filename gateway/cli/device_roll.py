@@ -16,7 +16,18 @@ from gateway.chain.contracts import (
     status_call,
     verify_contracts,
 )
-from gateway.chain.operator import Operator, Price, Refused, Signer, Terms, Tx, estimate, price_of, require_role
+from gateway.chain.operator import (
+    NotSent,
+    Operator,
+    Price,
+    Refused,
+    Signer,
+    Terms,
+    Tx,
+    estimate,
+    price_of,
+    require_role,
+)
 from gateway.chain.port import Chain, TxReceipt, View
 from gateway.chain.refusals import Refusal
 from gateway.chain.rollcall import Applicant, Batch, Plan, Source, call_the_roll, make_plan
@@ -171,8 +182,12 @@ async def register(desk: Desk, plan: Plan, progress: Progress, told: Told) -> No
         await require_role(view, registry, REGISTRAR, desk.signer.address)
     operator = Operator(desk.chain, desk.signer, desk.terms, progress.sent)
     for batch in plan.batches:
-        progress.on_its_way = b""
-        progress.done(await operator.send(_tx(registry, batch)), len(batch.devices))
+        try:
+            receipt = await operator.send(_tx(registry, batch))
+        except NotSent:
+            progress.on_its_way = b""
+            raise
+        progress.done(receipt, len(batch.devices))
         told(progress.registered, progress.total)
 
 

@@ -1,5 +1,7 @@
 """The gateway in the registry, against a real node."""
 
+import tomllib
+
 import pytest
 from cli_chain_kit import CHEAP, PASSPHRASE, b64, chain_world, dev_key, device_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -83,6 +85,18 @@ def test_another_gateway_needs_all_its_facts(world):
     done = register(world, "gw-2", *keys, "--account", world.web3.eth.accounts[4])
     assert (done.exit_code, done.json["origin"]) == (ExitCode.OK, "securenet/plant/gw-2")
     assert world.call("miner", "show", "gw-2").json["log_key"] == f"0x{device_key(8).hex()}"
+
+
+def test_a_registrar_needs_no_configuration_when_all_is_said(world, tmp_path):
+    table = tomllib.loads(world.section)["chain"]
+    world.config = tmp_path / "none.toml"
+    where = ("--rpc", world.node.url, "--registry-address", table["registry"], "--anchor-log", table["anchor_log"])
+    keys = ("--log-key", b64(device_key(8)), "--hpke-key", "0x" + "00" * 31 + "09")
+    options = ("--fleet", "yard", *keys, "--account", world.web3.eth.accounts[4])
+    assert register(world, "gw-3", *where, *options[2:]).exit_code == ExitCode.CONFIG
+    done = register(world, "gw-3", *where, *options)
+    assert (done.exit_code, done.json["origin"]) == (ExitCode.OK, "securenet/yard/gw-3")
+    assert register(world, "gw-3", *where[2:], *options).exit_code == ExitCode.USAGE
 
 
 def test_a_taken_account_is_told_in_words(world):
