@@ -1,4 +1,4 @@
-"""``demo``: a broker, a gateway, a fleet and those who attack it, on this machine alone, for half a minute.
+"""``demo``: a broker, a chain, a gateway, a fleet and those who attack it, on this machine alone, for half a minute.
 
 Afterwards the gateway is stopped, and everything that it promised is looked up; the report says what came out. The
 demo needs neither root nor any package of the system, touches loopback only, and leaves nothing behind but what it
@@ -20,22 +20,16 @@ from typing import Any, Final
 import click
 from rich.console import Console
 
-from gateway.cli.demo_audit import Findings, audit
+from gateway.cli.demo_audit import Findings
 from gateway.cli.demo_parts import DemoError
+from gateway.cli.demo_verdict import Played, judge
 from gateway.cli.demo_view import View, tell
-from gateway.cli.demo_world import DRAIN_S, DemoOptions, Stage, World, make_world
-from gateway.cli.fsck import FsckReport, fsck
-from gateway.cli.options import journal_in, registry_at
+from gateway.cli.demo_world import DRAIN_S, DemoOptions, Stage, make_world
 from gateway.cli.output import CliError, json_option, to_json, wants_json
-from gateway.cli.proof import build_proof
-from gateway.journal import Reader
-from gateway.message import Alg
 from gateway.ops.exitcodes import ExitCode
-from gateway.tlog.proof import dump
-from gateway.tlog.verification import Result, Trust, verify_file
 
 _LOOK_EVERY_S: Final = 0.25
-_PATIENCE_S: Final = 30.0
+_PATIENCE_S: Final = 120.0
 
 
 class _Interrupts:
@@ -43,11 +37,17 @@ class _Interrupts:
 
     def __init__(self) -> None:
         self.asked = False
+        self.opening = True
 
     def __call__(self, _number: int, _frame: FrameType | None) -> None:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+
+    def check(self) -> None:
+        """End what is waited for while there is nothing yet to report on."""
+        if self.asked and self.opening:
+            raise KeyboardInterrupt
 
 
 @click.command()
@@ -65,6 +65,12 @@ class _Interrupts:
 @click.option(
     "--broker", type=click.Choice(["embedded", "mosquitto"]), default="embedded", show_default=True, help="Which one."
 )
+@click.option(
+    "--chain/--no-chain",
+    default=True,
+    show_default=True,
+    help="Register, revoke and anchor on an embedded chain, or take a registry file.",
+)
 @click.option("--report", "report_path", type=click.Path(path_type=Path), help="Write the report (JSON) here.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Work in this new or empty folder, and keep it.")
 @json_option
@@ -76,14 +82,15 @@ def demo(  # noqa: PLR0913 -- click passes one argument for each option
     seed: int,
     coap_share: float,
     broker: str,
+    chain: bool,
     report_path: Path | None,
     keep: Path | None,
 ) -> None:
-    """See it all at work: a broker, a gateway, a fleet, and those who attack it.
+    """See it all at work: a broker, a chain, a gateway, a fleet, and those who attack it.
 
     Exit code 0: all as it must be; 1: a hostile message was accepted, an honest one refused, or a promise not kept.
     """
-    options = DemoOptions(duration, devices, rate, seed, broker, coap_share)
+    options = DemoOptions(duration, devices, rate, seed, broker, coap_share, chain)
     console = Console(stderr=wants_json())
     interrupts = _Interrupts()
     with _handling(interrupts):
@@ -109,113 +116,48 @@ def _perform(
 ) -> tuple[dict[str, Any], Findings]:
     """Make the world, play, stop, judge."""
     world = make_world(folder, options)
-    stage = Stage(world)
+    stage = Stage(world, interrupts.check)
     try:
+        chain = "a chain" if options.chain else "no chain"
         view.say(
-            f"Starting a broker ({options.broker}), the gateway, and {options.devices} devices with their enemies."
+            f"Starting a broker ({options.broker}), {chain}, the gateway, and {options.devices} devices with their "
+            "enemies."
         )
-        stage.open()
+        stage.open(view.say)
+        interrupts.opening = False
         with view:
-            _play(stage, options, view, interrupts)
-            fleet = stage.fleet_result()
+            lasted_s = _play(stage, options, view, interrupts)
             status = stage.settled_status()
+            if options.chain:
+                view.show(status, lasted_s, "waiting until everything is anchored for good")
+                stage.anchored(status["log_size"])
         stage.close()
+        view.say("The gateway has stopped. Looking up everything that it promised.")
+        return judge(stage, Played(status, lasted_s, interrupts.asked))
     finally:
         stage.abandon()
-    view.say("The gateway has stopped. Looking up everything that it promised.")
-    return _judge(world, fleet, status, interrupted=interrupts.asked)
 
 
-def _play(stage: Stage, options: DemoOptions, view: View, interrupts: _Interrupts) -> None:
-    """Show the run until the fleet has ended."""
+def _play(stage: Stage, options: DemoOptions, view: View, interrupts: _Interrupts) -> float:
+    """Show the run until the fleet has ended and the revoked device is gone; how long it lasted."""
     began_s = time.monotonic()
     deadline_s = began_s + options.duration_s + DRAIN_S + _PATIENCE_S
     told = False
-    while stage.fleet.ended() is None:
+    while not stage.farewell(ending=interrupts.asked) or stage.fleet.ended() is None:
         if interrupts.asked and not told:
             told = True
             stage.fleet.ask_to_end()
         elapsed_s = time.monotonic() - began_s
         if time.monotonic() > deadline_s:
-            raise DemoError(f"the fleet does not come to an end. {stage.fleet.last_words()}")
+            raise DemoError(f"the devices do not come to an end. {stage.fleet.last_words()}")
         status = stage.look()
         if status is not None:
             ending = told or elapsed_s > options.duration_s
             view.show(status, elapsed_s, "waiting for the last answers" if ending else "Ctrl-C ends it early")
+            if stage.leaver is not None:
+                view.tell_once(stage.leaver.phase.value, elapsed_s)
         time.sleep(_LOOK_EVERY_S)
-
-
-def _judge(
-    world: World, fleet: dict[str, Any], status: dict[str, Any], *, interrupted: bool
-) -> tuple[dict[str, Any], Findings]:
-    """Compare the fleet's record with the journal, check the log, prove one message."""
-    with journal_in(world.config().gateway.data_dir) as reader:
-        findings = audit(world.record_file, reader)
-        checked = fsck(reader, world.log_key)
-        proofs, proof_problems = _prove(world, reader, findings)
-    report = {
-        "sent": fleet["sent"],
-        "acknowledged": fleet["acknowledged"],
-        "accepted": checked.messages,
-        "rejected": dict(sorted(status["rejected"].items())),
-        "honest_rejected": len(findings.honest_rejected),
-        "hostile_accepted": len(findings.hostile_accepted),
-        "lost": len(findings.lost),
-        "log_size": checked.size,
-        "root": None if checked.root is None else checked.root.hex(),
-        "p50_ms": fleet["p50_ms"],
-        "p99_ms": fleet["p99_ms"],
-        "proofs_verified": proofs,
-        "doubled": len(findings.doubled),
-        "unanswered": fleet["unanswered"],
-        "receipts_verified": fleet["receipts_verified"],
-        "receipts_bad": fleet["receipts_bad"],
-        "received": status["received"],
-        "scenarios": {
-            name: {
-                "sent": scenario.sent,
-                "expected": sorted(scenario.expected),
-                "seen": dict(sorted(scenario.seen.items())),
-                "shown": scenario.shown,
-            }
-            for name, scenario in sorted(findings.scenarios.items())
-        },
-        "broker": world.options.broker,
-        "interrupted": interrupted,
-    }
-    report["problems"] = [*_problems(report, findings, checked), *proof_problems]
-    return report, findings
-
-
-def _problems(report: dict[str, Any], findings: Findings, checked: FsckReport) -> Iterator[str]:
-    yield from findings.samples()
-    for name in findings.wrong_reasons:
-        yield f"scenario {name}: some messages ended otherwise than they must"
-    if checked.difference is not None:
-        yield f"the log does not hold from entry {checked.difference.index}: {checked.difference.sentence}"
-    if report["receipts_bad"]:
-        yield f"{report['receipts_bad']} receipts do not hold"
-    if not report["sent"]:
-        yield "nothing was sent"
-
-
-def _prove(world: World, reader: Reader, findings: Findings) -> tuple[int, list[str]]:
-    """Export the proof of one honest message, forget the journal, and verify the file with the registry's keys."""
-    if not findings.provable:
-        return 0, ["no honest message was accepted, so there is nothing to prove"]
-    index = next(iter(findings.provable.values()))
-    snapshot = registry_at(world.registry_file)
-    file = world.folder / "proof.json"
-    file.write_bytes(dump(build_proof(reader, index, world.config(), snapshot)))
-    row = reader.message(index)
-    device = None if row is None else snapshot.device(row.device_id)
-    miner = snapshot.miner(world.config().gateway.id)
-    if device is None or miner is None or miner.key.alg is not Alg.ED25519:
-        return 0, ["the registry does not know who signed the message that was to be proven"]
-    verified = verify_file(file.read_bytes(), Trust(device.key, world.log_key))
-    if verified.result is Result.VALID:
-        return 1, []
-    return 0, [f"the proof of entry {index} does not hold: {', '.join(verified.failed)}"]
+    return time.monotonic() - began_s
 
 
 @contextlib.contextmanager

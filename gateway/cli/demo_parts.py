@@ -1,4 +1,4 @@
-"""The processes of the demo: a broker, a gateway, a fleet. Each is a child that ends with its parent, come what may.
+"""The processes of the demo: broker, chain, gateway, fleet. Each is a child that ends with its parent, come what may.
 
 A child is told to end by SIGTERM; one that does not is killed. When the demo itself is killed, a pipe closes that
 every Python child watches, and it sends itself the SIGTERM.
@@ -6,6 +6,7 @@ every Python child watches, and it sends itself the SIGTERM.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -19,7 +20,7 @@ from typing import Final
 
 from gateway.cli.output import plain
 
-READY_S: Final = 20.0
+READY_S: Final = 60.0
 _POLL_S: Final = 0.05
 _LAST_LINES: Final = 12
 _LOG_TAIL_BYTES: Final = 8192
@@ -50,12 +51,24 @@ class DemoError(RuntimeError):
 
 
 class Child:
-    """One child process and the file that its output goes to."""
+    """One child process and the file that its output goes to.
 
-    def __init__(self, name: str, command: Sequence[str | Path], output: Path) -> None:
+    Args:
+        name: for people.
+        command: program and arguments.
+        output: where it writes.
+        answers: where standard output goes instead.
+        nice: how far it stands back when the machine is busy.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str | Path], output: Path, answers: Path | None = None, nice: int = 0
+    ) -> None:
         self.name = name
+        self._nice = nice
         self._command = [str(part) for part in command]
         self._output = output
+        self._answers = output if answers is None else answers
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -64,13 +77,16 @@ class Child:
         Raises:
             DemoError: there is no such program.
         """
-        with self._output.open("ab") as output:
+        with self._output.open("ab") as output, self._answers.open("ab") as answers:
             try:
                 self._process = subprocess.Popen(  # noqa: S603 -- our own interpreter, or a broker by its full path
-                    self._command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True
+                    self._command, stdin=subprocess.PIPE, stdout=answers, stderr=output, start_new_session=True
                 )
             except OSError as error:
                 raise DemoError(f"the {self.name} cannot be started: {error.strerror}") from None
+        if self._nice:
+            with contextlib.suppress(ProcessLookupError):
+                os.setpriority(os.PRIO_PROCESS, self._process.pid, self._nice)
 
     def ended(self) -> int | None:
         """Its exit code; None while it runs."""
@@ -133,9 +149,17 @@ class Child:
             self._process.stdin.close()
 
 
-def python_child(name: str, module: str, arguments: Sequence[str | Path], output: Path) -> Child:
+def python_child(  # noqa: PLR0913 -- one more than the child's
+    name: str,
+    module: str,
+    arguments: Sequence[str | Path],
+    output: Path,
+    *,
+    answers: Path | None = None,
+    nice: int = 0,
+) -> Child:
     """A child that runs ``python -m module arguments``."""
-    return Child(name, [sys.executable, "-P", "-c", _WATCHED, module, *arguments], output)
+    return Child(name, [sys.executable, "-P", "-c", _WATCHED, module, *arguments], output, answers, nice)
 
 
 def embedded_broker(folder: Path, port: int) -> Child:

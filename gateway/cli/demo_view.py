@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -26,6 +26,7 @@ class View:
         self._console = console
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self._line_due_s = 0.0
+        self._told: set[str] = set()
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -41,6 +42,12 @@ class View:
     def say(self, text: str) -> None:
         """One line of its own."""
         self._console.print(Text(text))
+
+    def tell_once(self, text: str, elapsed_s: float) -> None:
+        """A line of its own, the first time that this is said."""
+        if text not in self._told:
+            self._told.add(text)
+            self.say(f"{elapsed_s:5.1f} s  {text}")
 
     def show(self, status: Mapping[str, Any], elapsed_s: float, state: str) -> None:
         """The gateway's figures now."""
@@ -59,8 +66,15 @@ def _status_line(status: Mapping[str, Any], elapsed_s: float) -> str:
     return (
         f"{elapsed_s:5.1f} s  received {sum(received.values())}, accepted {status['accepted']}, "
         f"refused {sum(rejected.values())} ({reasons or 'none'}{more}), log {status['log_size']}, "
-        f"p99 {status['p99_ms']} ms"
+        f"p99 {status['p99_ms']} ms{_anchors(status)}"
     )
+
+
+def _anchors(status: Mapping[str, Any]) -> str:
+    anchors = status["anchors"]
+    if anchors is None:
+        return ""
+    return f", {anchors['counts'].get('final', 0)} anchors final, they cover {anchors['final_size']}"
 
 
 def _picture(status: Mapping[str, Any], elapsed_s: float, state: str) -> RenderableType:
@@ -73,6 +87,9 @@ def _picture(status: Mapping[str, Any], elapsed_s: float, state: str) -> Rendera
     for reason, count in sorted(status["rejected"].items()):
         drawn.add_row(f"refused: {plain(reason)}", f"{count}", style="yellow")
     drawn.add_row("in the log", f"{status['log_size']}")
+    if status["anchors"] is not None:
+        drawn.add_row("anchored for good", f"{status['anchors']['final_size']}", style="cyan")
+        drawn.add_row("final anchors", f"{status['anchors']['counts'].get('final', 0)}", style="cyan")
     drawn.add_row("half answered within", f"{status['p50_ms']} ms")
     drawn.add_row("99 % answered within", f"{status['p99_ms']} ms")
     return Group(drawn, Text(f"{elapsed_s:.0f} s, {state}", style="dim"))
@@ -101,12 +118,22 @@ def tell(console: Console, report: Mapping[str, Any], findings: Findings) -> Non
         _listed(wrongs, report),
         f"p50 {report['p50_ms']} ms, p99 {report['p99_ms']} ms, from a device's sending to the receipt in its hands",
         f"log: {report['log_size']} entries, root {report['root']}, {proofs}",
+        *_chain_lines(report),
     ):
         console.print(Text(text), soft_wrap=True)
     for problem in report["problems"]:
         console.print(Text(f"WRONG: {plain(problem)}", style="red"), soft_wrap=True)
     if not report["problems"]:
         console.print(Text("All as it must be.", style="green"))
+
+
+def _chain_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    if report["anchors_final"] is None:
+        return
+    verified = "a proof verified to the chain" if report["proof_chain_verified"] else "NO proof verified to the chain"
+    yield f"chain: {report['anchors_final']} anchors final, {report['gas_per_message']} gas a message, {verified}"
+    if report["revocation_effective"]:
+        yield f"a device was revoked while it spoke; it was refused {report['revocation_s']} s after its block's time"
 
 
 def _listed(names: Mapping[str, str], report: Mapping[str, Any]) -> str:
