@@ -172,9 +172,20 @@ class Book:
         """What the rows come to."""
         return Figures(dict(sorted(self._counts.items())), self._gas_used)
 
-    def next_id(self) -> int:
-        """The id of the next row."""
-        return self._newest_id + 1
+    def new_row(self, state: State, head: Head, now_ms: int) -> AnchorRow:
+        """A row of the next id, which is not written yet."""
+        chain_id, contract, _ = self._target
+        return AnchorRow(
+            id=self._newest_id + 1,
+            chain_id=chain_id,
+            contract=contract,
+            size=head.size,
+            root=head.root,
+            state=state.value,
+            is_open=True,
+            sealed_ms=now_ms,
+            changed_ms=now_ms,
+        )
 
     async def born(self, row: AnchorRow, told: str, *, instead_of: AnchorRow | None = None, now_ms: int) -> AnchorRow:
         """Write a new row, and in the same breath that an older one is replaced by it."""

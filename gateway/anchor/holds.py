@@ -59,3 +59,12 @@ class Hold(NamedTuple):
     reason: HoldReason
     detail: str
     since_ms: int
+
+
+class Held(Exception):
+    """Nothing more can be done in this look; without a reason: for this look only, and not worth a word."""
+
+    def __init__(self, reason: HoldReason | None, detail: str = "") -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail

@@ -7,67 +7,34 @@ outbox: a transaction is in the journal before it is on any wire, and is never m
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 
-from gateway.anchor import batch, fees, past
-from gateway.anchor.adoption import find_anchor
-from gateway.anchor.book import Book, Outbox, Step, stepped
-from gateway.anchor.holds import LOUD, Hold, HoldReason
+from gateway.anchor import batch, fees
+from gateway.anchor.book import Book, Step, stepped
+from gateway.anchor.holds import LOUD, Held, Hold, HoldReason
 from gateway.anchor.lifecycle import WAITING, Event, State
 from gateway.anchor.nonces import in_flight, replacement_due
-from gateway.anchor.past import Head, Verdict
+from gateway.anchor.past import Head
+from gateway.anchor.precheck import Means, Precheck, within_cap
 from gateway.anchor.report import AnchorStatus, words
 from gateway.anchor.sighting import Change, Sighting
-from gateway.anchor.transaction import Offer, Signer, Target, signed_fields
-from gateway.chain.contracts import anchor_call, latest
-from gateway.chain.port import CallReverted, SendKind, View
-from gateway.chain.refusals import explain
+from gateway.anchor.transaction import Offer, Target, signed_fields
+from gateway.chain.port import SendKind, View
 from gateway.config.model import AnchorConfig
 from gateway.journal import AnchorRow, JournalFault
-from gateway.tlog.tiles import MissingTileError
+
+__all__ = ["Anchoring", "Means"]
 
 log = structlog.get_logger("anchor")
 
 _BALANCE_EVERY_MS: Final = 60_000
-_HELD_BY: Final = {"NotActiveMiner": HoldReason.MINER_NOT_ACTIVE, "LogFrozen": HoldReason.LOG_FROZEN}
 _REFUSED_BY: Final = {
     SendKind.UNDERPRICED: HoldReason.UNDERPRICED,
     SendKind.OUT_OF_FUNDS: HoldReason.OUT_OF_FUNDS,
     SendKind.REFUSED: HoldReason.REFUSED,
 }
-_JUDGED: Final = {
-    Verdict.FROZEN: HoldReason.LOG_FROZEN,
-    Verdict.MISMATCH: HoldReason.HISTORY_MISMATCH,
-    Verdict.LATER: HoldReason.ENDPOINT_BEHIND,
-}
-
-
-class Means(NamedTuple):
-    """What anchoring works with.
-
-    ``open_log`` opens the journal to read; it is used in threads. ``logs_blocks`` is how many blocks are asked for
-    events at once, when an anchor is looked for that the outbox does not know.
-    """
-
-    outbox: Outbox
-    open_log: Callable[[], AbstractContextManager[past.OwnLog]]
-    signer: Signer
-    wall_ms: Callable[[], int]
-    logs_blocks: int = 5000
-
-
-class _Held(Exception):
-    """Nothing more can be done in this look; without a reason: for this look only, and not worth a word."""
-
-    def __init__(self, reason: HoldReason | None, detail: str = "") -> None:
-        super().__init__(detail)
-        self.reason = reason
-        self.detail = detail
 
 
 class Anchoring:
@@ -79,15 +46,14 @@ class Anchoring:
         self._means = means
         self._account = means.signer.address
         self._book = Book(means.outbox, target)
+        self._precheck = Precheck(config, target, means, self._book)
         self._behind_since: dict[int, int] = {}
         self._offered_at: dict[int, int] = {}
         self._hold: Hold | None = None
-        self._refusal: _Held | None = None
-        self._adopted: Head | None = None
+        self._refusal: Held | None = None
         self._asked = False
+        self._looked = False
         self._next_at_ms: int | None = None
-        self._balance_wei: int | None = None
-        self._balance_ms = 0
         self._nonce: int | None = None
 
     # --- for the others ---
@@ -97,8 +63,11 @@ class Anchoring:
         self._asked = True
 
     def unavailable(self, detail: str) -> None:
-        """No view could be opened: whoever runs the looks says so."""
-        self._settle_hold(_Held(HoldReason.CHAIN_UNAVAILABLE, detail), self._means.wall_ms())
+        """The chain cannot be looked at: whoever runs the looks says so. It counts when our own look failed too."""
+        if self._looked:
+            self._looked = False
+            return
+        self._settle_hold(Held(HoldReason.CHAIN_UNAVAILABLE, detail), self._means.wall_ms())
 
     def status(self) -> AnchorStatus:
         """How anchoring is, and what happens next."""
@@ -118,7 +87,7 @@ class Anchoring:
             unanchored=unanchored,
             hold=self._hold,
             account=f"0x{self._account.hex()}",
-            balance_wei=self._balance_wei,
+            balance_wei=self._precheck.balance_wei,
             nonce=self._nonce,
             transactions=sum(figures.counts.get(state, 0) for state in in_blocks),
             gas_used_total=figures.gas_used,
@@ -137,23 +106,24 @@ class Anchoring:
         """
         now_ms = self._means.wall_ms()
         self._refusal = None
-        held: _Held | None = None
+        held: Held | None = None
         try:
             await self._book.load(now_ms)
             await self._look(view, now_ms)
-        except _Held as reason:
+        except Held as reason:
             held = reason
         except JournalFault as fault:
-            held = _Held(HoldReason.JOURNAL_FAULT, str(fault))
+            held = Held(HoldReason.JOURNAL_FAULT, str(fault))
         self._settle_hold(held or self._refusal, now_ms)
+        self._looked = True
 
     async def _look(self, view: View, now_ms: int) -> None:
         sighting = Sighting(view, self._target, self._behind_since, round(self._config.replace_after_s * 1000))
         for attempts in await sighting.worth_asking(self._book.nonces(), now_ms):
             await self._settle(await sighting.change(attempts), now_ms)
         await self._forget_moot(now_ms)
-        if now_ms - self._balance_ms >= _BALANCE_EVERY_MS or self._hold is not None:
-            self._balance_wei, self._balance_ms = await view.balance(self._account), now_ms
+        if now_ms - self._precheck.balance_ms >= _BALANCE_EVERY_MS or self._hold is not None:
+            await self._precheck.look_up_balance(view)
         waiting = [attempts for attempts in self._book.nonces() if in_flight(attempts)]
         open_ids = {row.id for row in self._book.rows}
         self._offered_at = {row_id: at for row_id, at in self._offered_at.items() if row_id in open_ids}
@@ -163,7 +133,7 @@ class Anchoring:
         self._next_at_ms = None
         if own:
             self._nonce = await sighting.nonce(self._account)
-            await self._replace_when_due(view, own[0][-1], now_ms)
+            await self._replace_when_due(view, own[0][-1], self._nonce, now_ms)
         else:
             await self._seal_when_due(view, sighting, now_ms)
 
@@ -208,36 +178,62 @@ class Anchoring:
             if row.state != State.BROADCAST:
                 await self._book.step(row, [Step(Event.BROADCAST)], now_ms)
         elif result.kind in _REFUSED_BY and row.account == self._account:
-            self._refusal = _Held(_REFUSED_BY[result.kind], result.detail)
+            self._refusal = Held(_REFUSED_BY[result.kind], result.detail)
             if result.kind is not SendKind.OUT_OF_FUNDS:
                 self._offered_at[row.id] = -1  # no block will have it: another bid need not wait for one
         # "nonce too low" has no row of its own: the next look finds by its hash what became of it
 
-    async def _replace_when_due(self, view: View, row: AnchorRow, now_ms: int) -> None:
+    async def _replace_when_due(self, view: View, row: AnchorRow, nonce: int, now_ms: int) -> None:
         """Bid more for the lowest nonce that waits, when a block could have had it for long enough."""
         after_s = self._config.replace_after_s
         self._next_at_ms = row.changed_ms + round(after_s * 1000)
-        if row.nonce is None or self._nonce is None or row.max_fee_wei is None:
-            return
-        if row.nonce > self._nonce:
-            raise _Held(HoldReason.NONCE_GAP, f"nonce {row.nonce} waits for the account's nonce {self._nonce}")
         passed_over = view.head.number > self._offered_at.get(row.id, view.head.number)
-        if row.nonce < self._nonce or not replacement_due(now_ms, row.changed_ms, after_s, passed_over=passed_over):
+        due = replacement_due(now_ms, row.changed_ms, after_s, passed_over=passed_over)
+        if row.nonce is None or row.max_fee_wei is None or row.nonce < nonce:
+            return
+        if row.nonce > nonce:
+            await self._fill_gap(view, row, nonce, now_ms, due=due)
+            return
+        if not due:
             return
         before = fees.Bid(row.max_fee_wei, row.priority_fee_wei)
-        bid = _within_cap(fees.replacement(self._config, before, await view.fees()))
+        bid = within_cap(fees.replacement(self._config, before, await view.fees()))
         head = Head(row.size, row.root)
         if all((other.nonce or 0) <= row.nonce for other in self._book.rows if other.account == self._account):
-            newer = await self._checkpoint(view, now_ms)
+            newer = await self._precheck.checkpoint(view, now_ms)
             head = newer if newer is not None and newer.size > row.size else head
-            await self._would_be_taken(view, head)
-        await self._afford(view, bid)
-        offer = Offer(head, row.nonce, self._config.gas_limit, bid)
-        replacement = self._row(State.SIGNED, head, now_ms)._replace(
-            **signed_fields(self._target, self._means.signer, offer)
+            await self._precheck.would_be_taken(view, head)
+        await self._precheck.afford(view, bid)
+        await self._sign_at(view, row, Offer(head, row.nonce, self._config.gas_limit, bid), now_ms)
+
+    async def _fill_gap(self, view: View, row: AnchorRow, nonce: int, now_ms: int, *, due: bool) -> None:
+        """A lower nonce is free again and nobody comes with it: use it, or what waits behind it waits for ever.
+
+        With the same checkpoint: whichever of the two is mined second finds it there, and changes nothing.
+        """
+        if self._is_behind(nonce):
+            raise Held(HoldReason.ENDPOINT_BEHIND, f"it says nonce {nonce}, which is used")
+        if not due:
+            raise Held(HoldReason.NONCE_GAP, f"nonce {row.nonce} waits for nonce {nonce}, which is not ours")
+        bid = within_cap(fees.first_bid(self._config, await view.fees()))
+        await self._precheck.afford(view, bid)
+        offer = Offer(Head(row.size, row.root), nonce, self._config.gas_limit, bid)
+        await self._sign_at(view, None, offer, now_ms)
+
+    async def _sign_at(self, view: View, instead_of: AnchorRow | None, offer: Offer, now_ms: int) -> None:
+        row = self._book.new_row(State.SIGNED, offer.head, now_ms)
+        row = row._replace(**signed_fields(self._target, self._means.signer, offer))
+        await self._book.born(row, "anchor.signed", instead_of=instead_of, now_ms=now_ms)
+        await self._send(view, row, now_ms)
+
+    def _is_behind(self, nonce: int) -> bool:
+        """Whether a nonce is used by what is in a block already, as far as the outbox knows."""
+        final = self._book.final
+        taken = [row for attempts in self._book.nonces() if not in_flight(attempts) for row in attempts]
+        return any(
+            row.account == self._account and row.nonce is not None and row.nonce >= nonce
+            for row in (*taken, *([final] if final else []))
         )
-        await self._book.born(replacement, "anchor.signed", instead_of=row, now_ms=now_ms)
-        await self._send(view, replacement, now_ms)
 
     # --- what is sealed anew ---
 
@@ -249,29 +245,30 @@ class Anchoring:
             self._next_at_ms = due.until_ms
             self._asked = self._asked and due.until_ms is not None
             return
-        head = await self._checkpoint(view, now_ms)
+        head = await self._precheck.checkpoint(view, now_ms)
         if head is None:
             if sealed is not None:
                 await self._book.step(sealed, [Step(Event.ABANDON, {"detail": "it is on the chain"})], now_ms)
             return
         if sealed is None:
-            sealed = await self._book.born(self._row(State.SEALED, head, now_ms), "anchor.sealed", now_ms=now_ms)
+            sealed = await self._book.born(
+                self._book.new_row(State.SEALED, head, now_ms), "anchor.sealed", now_ms=now_ms
+            )
         self._asked = False
-        bid = _within_cap(fees.first_bid(self._config, await view.fees()))
-        await self._afford(view, bid)
-        await self._would_be_taken(view, head)
+        bid = within_cap(fees.first_bid(self._config, await view.fees()))
+        await self._precheck.afford(view, bid)
+        await self._precheck.would_be_taken(view, head)
         self._nonce = nonce = await sighting.nonce(self._account)
-        ours = [*self._book.rows, *([self._book.final] if self._book.final else [])]
-        taken = [row.nonce for row in ours if row.account == self._account and row.nonce is not None]
-        if taken and nonce <= max(taken):
-            raise _Held(HoldReason.ENDPOINT_BEHIND, f"it says nonce {nonce}, and nonce {max(taken)} is in a block")
+        if self._is_behind(nonce):
+            raise Held(HoldReason.ENDPOINT_BEHIND, f"it says nonce {nonce}, which is used")
         offer = Offer(head, nonce, self._config.gas_limit, bid)
         fields = signed_fields(self._target, self._means.signer, offer)
         signed = await self._book.step(sealed, [Step(Event.SIGN, fields)], now_ms)
         await self._send(view, signed, now_ms)
 
     def _covered_size(self) -> int:
-        return max(self._book.covered_size(), self._adopted.size if self._adopted else 0)
+        adopted = self._precheck.adopted
+        return max(self._book.covered_size(), adopted.size if adopted else 0)
 
     def _standing(self) -> batch.Standing:
         book = self._book
@@ -283,90 +280,7 @@ class Anchoring:
             asked=self._asked,
         )
 
-    async def _checkpoint(self, view: View, now_ms: int) -> Head | None:
-        """The checkpoint that may be anchored now; None when the chain has the newest."""
-        found = await latest(view, self._target.contract, self._target.log_id)
-        anchored = past.Anchored(Head(found.size, found.root), found.frozen)
-        try:
-            own = await asyncio.to_thread(self._examine, anchored.head)
-        except MissingTileError as missing:
-            raise _Held(HoldReason.HISTORY_UNREADABLE, str(missing)) from None
-        judgement = past.judge(anchored, own, self._belief(view))
-        if judgement.verdict in _JUDGED:
-            raise _Held(_JUDGED[judgement.verdict] if judgement.detail else None, judgement.detail)
-        if judgement.verdict is Verdict.ADOPT:
-            await self._adopt(view, anchored.head, now_ms)
-        checkpoint = own.checkpoint
-        return checkpoint if checkpoint is not None and checkpoint.size > anchored.head.size else None
-
-    def _examine(self, head: Head) -> past.Examination:
-        with self._means.open_log() as own:
-            return past.examine(own, head)
-
-    def _belief(self, view: View) -> past.Belief:
-        row = self._book.believed()
-        believed = None if row is None else Head(row.size, row.root)
-        if self._adopted is not None and (believed is None or believed.size <= self._adopted.size):
-            believed = self._adopted
-        behind = row is not None and (row.state != State.FINAL or (row.block_number or 0) > view.head.number)
-        return past.Belief(believed, self._book.on_their_way(), behind)
-
-    async def _adopt(self, view: View, head: Head, now_ms: int) -> None:
-        """The chain has an anchor that the outbox does not know: keep it, with its transaction where found."""
-        found = await find_anchor(view, self._target, head, self._means.logs_blocks)
-        log.warning("anchor.adopted", size=head.size, found=found is not None)
-        if found is None:
-            self._adopted = head  # it is older than any reorg: remembering it will do
-        else:
-            record, event = found
-            row = self._row(State.MINED, head, now_ms)._replace(
-                account=event.miner,
-                tx_hash=record.tx_hash,
-                block_number=record.block_number,
-                block_hash=record.block_hash,
-                detail="found on the chain",
-            )
-            await self._book.born(row, "anchor.found", now_ms=now_ms)
-
-    async def _afford(self, view: View, bid: fees.Bid) -> None:
-        """See that the account can pay for a transaction with all of its gas: pools ask for that."""
-        cost = self._config.gas_limit * bid.max_fee
-        balance = self._balance_wei = await view.balance(self._account)
-        self._balance_ms = self._means.wall_ms()
-        if cost > balance:
-            short = f"0x{self._account.hex()} has {balance} wei, {cost - balance} more are needed"
-            raise _Held(HoldReason.OUT_OF_FUNDS, short)
-
-    async def _would_be_taken(self, view: View, head: Head) -> None:
-        """See that the contract would take it now.
-
-        The estimate is not the transaction's gas: a node may make it on top of an attempt that waits, where the
-        same anchor is a no-op and takes half. The limit costs nothing when it is not used.
-        """
-        call = anchor_call(self._target.log_id, head.size, head.root)
-        try:
-            estimate = await view.estimate_gas(self._account, self._target.contract, call)
-        except CallReverted as reverted:
-            refusal = explain(reverted.data)
-            raise _Held(_HELD_BY.get(refusal.name, HoldReason.REFUSED), refusal.problem) from None
-        if estimate > (limit := self._config.gas_limit):
-            raise _Held(HoldReason.REFUSED, f"it takes {estimate} gas, anchor.gas_limit allows {limit}")
-
-    def _row(self, state: State, head: Head, now_ms: int) -> AnchorRow:
-        chain_id, contract, _ = self._target
-        return AnchorRow(
-            id=self._book.next_id(),
-            chain_id=chain_id,
-            contract=contract,
-            size=head.size,
-            root=head.root,
-            state=state.value,
-            is_open=True,
-            sealed_ms=now_ms,
-            changed_ms=now_ms,
-        )
-
-    def _settle_hold(self, held: _Held | None, now_ms: int) -> None:
+    def _settle_hold(self, held: Held | None, now_ms: int) -> None:
         """Tell when a hold begins and when it ends, and nothing between."""
         before = self._hold
         if held is None or held.reason is None:
@@ -379,12 +293,3 @@ class Anchoring:
             self._hold = Hold(held.reason, held.detail, now_ms)
             level = log.error if held.reason in LOUD else log.warning
             level("anchor.held", reason=held.reason, detail=held.detail)
-
-
-def _within_cap(bid: fees.Bid | fees.Capped) -> fees.Bid:
-    if isinstance(bid, fees.Capped):
-        asked, cap = bid.asked / fees.GWEI, bid.cap / fees.GWEI
-        raise _Held(
-            HoldReason.FEE_CAPPED, f"the chain asks {asked:g} gwei for a unit of gas, anchor.max_fee_gwei is {cap:g}"
-        )
-    return bid
