@@ -80,10 +80,10 @@ class Sighting:
         nonce = attempts[0].nonce
         used = nonce is None or await self.nonce(attempts[0].account or b"") > nonce
         found = await self._included(attempts) if used else None
-        known = used and found is None and await self._known(attempts)
-        if nonce is None and found is None:
+        if nonce is None and found is None:  # if it comes back, it is found again
             gone = "the anchor that was found on the chain is not there any more"
-            return [] if known else [(row, [Step(Event.ABANDON, {"detail": gone})]) for row in attempts]
+            return [(row, [Step(Event.ABANDON, {"detail": gone})]) for row in attempts]
+        known = used and found is None and await self._known(attempts)
         included = None
         if found is not None:
             place = Place(found.receipt.block_number, found.receipt.block_hash)
