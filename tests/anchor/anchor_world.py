@@ -27,10 +27,16 @@ OPTIONS = ("--slots-in-an-epoch", "1")
 
 
 class Clock:
-    """The chain client's: the machine's."""
+    """The chain client's: the machine's, set ahead by so much."""
 
-    monotonic_s = staticmethod(time.monotonic)
-    wall_ms = staticmethod(lambda: time.time_ns() // 1_000_000)
+    ahead_s = 0.0
+
+    def monotonic_s(self):
+        return time.monotonic() + self.ahead_s
+
+    @staticmethod
+    def wall_ms():
+        return time.time_ns() // 1_000_000
 
 
 class Node:
@@ -95,7 +101,8 @@ class World:
             "requests_per_s": 100_000.0,
             "max_head_age_s": 86400,
         }
-        self.evm = EvmChain(ChainConfig(**(settings | chain_settings)), Clock())
+        self.clock = Clock()
+        self.evm = EvmChain(ChainConfig(**(settings | chain_settings)), self.clock)
         self.now_ms = Clock.wall_ms()
         self.means_of = lambda means: means
 
