@@ -64,7 +64,7 @@ class _Final(NamedTuple):
 
 
 class ChainRegistry:
-    """The registry port, and a looker of ``gateway.chain.watch``. ``restore`` once, before the first look.
+    """The registry port, and a looker of ``gateway.chain.watch``. ``restore`` before the first look.
 
     Args:
         config: which contracts on which chain, and where they begin.
@@ -148,9 +148,13 @@ class ChainRegistry:
     async def restore(self, reader: IdentityReader) -> None:
         """Take up the state that the journal holds, on a thread; 100,000 devices take less than a second.
 
+        Does nothing where a state is held already, or one is to be forgotten: that is newer than the journal's.
+
         Raises:
             JournalError: from the reader.
         """
+        if self._final.cursor is not None or self._forget_due:
+            return
         cursor = await asyncio.to_thread(reader.identity_cursor)
         if cursor is None:
             return

@@ -304,6 +304,21 @@ async def test_a_journal_of_another_registry_is_forgotten_and_nothing_of_it_acce
     assert list(world.contents()) == list(world.store.rows) == ["e"]
 
 
+async def test_restoring_once_more_takes_back_nothing_that_is_known_by_now(world):
+    world.chain.mine(device_registered("d"))
+    world.chain.finalise()
+    world.chain.mine(status_changed("d", SUSPENDED))
+    await world.look()
+    await world.registry.restore(world.store)
+    assert status_of(world, "d") is Status.SUSPENDED
+    world.chain = other(world.chain, 1)
+    world.store.full = True
+    with pytest.raises(JournalFault):
+        await world.look()
+    await world.registry.restore(world.store)
+    assert (world.contents(), world.registry.is_stale()) == ({}, True)
+
+
 async def test_rows_that_nobody_here_wrote_are_not_believed(world):
     world.chain.mine(device_registered("d"))
     world.chain.finalise()
