@@ -6,31 +6,17 @@ import asyncio
 import random
 
 import pytest
-from support.anvil import Anvil
-from support.custody import CustodyWorld, until
+from support.custody import until
 from support.fleet import Fleet, devices
 from support.gateway import Gateway, secret_file
 from support.libcoap import coap_client
-from support.mosquitto import ACCOUNTS, Mosquitto, free_port
+from support.mosquitto import ACCOUNTS, free_port
 
 from gateway.message import PushbackReason
 
 RATE = 100.0
 
 pytestmark = [pytest.mark.slow, pytest.mark.broker, pytest.mark.timeout(180)]
-
-
-@pytest.fixture
-def world(tmp_path):
-    with Anvil() as anvil:
-        yield CustodyWorld(anvil, tmp_path / "keys")
-
-
-@pytest.fixture
-def broker(tmp_path):
-    started = Mosquitto(tmp_path / "broker").start()
-    yield started
-    started.stop()
 
 
 def gateway_of(world, broker, folder, coap_port) -> Gateway:
