@@ -30,7 +30,7 @@ _ACCOUNTS: Final = (ADMIN, REGISTRAR, SUSPENDER)
 _COMMAND_S: Final = 120.0
 _LOOK_EVERY_S: Final = 0.05
 _NICE: Final = 5
-"""A site has chain and operator on other machines: here they stand back, so that what is measured is the gateway."""
+"""A site has its chain and its operator on other machines: here they stand back while the gateway is measured."""
 _FUND_ETHER: Final = 1
 _CHEAP_SCRYPT: Final = (1024, 8, 1)
 """The keys of a development chain are public: there is nothing to protect, and seven commands open a keystore."""
@@ -174,14 +174,14 @@ class Office:
             self.wait(command)
 
     def revoke(self, device_id: str) -> Command:
-        """Begin to revoke a device."""
-        return self.begin(REGISTRAR, "device", "revoke", "--yes", device_id, *self._configured)
+        """Begin to revoke a device, while the gateway works."""
+        return self.begin(REGISTRAR, "device", "revoke", "--yes", device_id, *self._configured, nice=_NICE)
 
     def ask(self, account: str, *words: str | Path) -> dict[str, Any]:
         """Do a command and wait for its answer. Raises as ``wait``."""
         return self.wait(self.begin(account, *words))
 
-    def begin(self, account: str, *words: str | Path) -> Command:
+    def begin(self, account: str, *words: str | Path, nice: int = 0) -> Command:
         """Begin a command, signed by one of the accounts, or by none.
 
         Raises:
@@ -196,7 +196,7 @@ class Office:
         name = f"{len(self._begun) + 1:02d}-{words[0]}-{words[1]}"
         answers = self._folder / f"{name}.out"
         title = f"command securenet {words[0]} {words[1]}"
-        child = python_child(title, "gateway", typed, self._folder / f"{name}.err", answers=answers, nice=_NICE)
+        child = python_child(title, "gateway", typed, self._folder / f"{name}.err", answers=answers, nice=nice)
         self._begun.append(child)
         child.start()
         return Command(child, answers)

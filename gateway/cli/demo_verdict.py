@@ -17,7 +17,7 @@ from gateway.cli.demo_world import Stage, World
 from gateway.cli.fsck import FsckReport, fsck
 from gateway.cli.options import journal_in, registry_at
 from gateway.cli.proof import build_proof
-from gateway.config.model import Config
+from gateway.config.model import ChainConfig, Config
 from gateway.journal import Reader
 from gateway.message import Alg
 from gateway.ops.exitcodes import ExitCode
@@ -61,7 +61,9 @@ def judge(stage: Stage, played: Played) -> tuple[dict[str, Any], Findings]:
         if stage.leaver is not None:
             custody, chain_problems = _judge_chain(config, reader, stage.leaver, played)
     if stage.leaver is not None:
-        verified, problem = _prove_to_the_chain(stage.office, config, world.proof_file) if proofs else (False, "")
+        verified, problem = (
+            prove_to_the_chain(stage.office, config.chain, world.proof_file) if proofs else (False, "")
+        )
         custody = custody | {"proof_chain_verified": verified}
         proof_problems += [problem] if problem else []
     report = _report(world, reports, played, findings, checked) | {"proofs_verified": proofs} | custody
@@ -129,9 +131,15 @@ def _prove(world: World, reader: Reader, findings: Findings) -> tuple[int, list[
     return 0, [f"the proof of entry {index} does not hold: {', '.join(verified.failed)}"]
 
 
-def _prove_to_the_chain(office: Office, config: Config, file: Path) -> tuple[bool, str]:
-    """Verify the file as an auditor does: with the chain and the contracts' addresses, and no key given."""
-    chain = config.chain
+def prove_to_the_chain(office: Office, chain: ChainConfig, file: Path) -> tuple[bool, str]:
+    """Verify the file as an auditor does: with the chain and the contracts' addresses, and no key given.
+
+    Returns:
+        Whether it is valid, and if not, why, in words.
+
+    Raises:
+        DemoError: the command failed.
+    """
     where = ("--rpc", chain.rpc[0], "--registry-address", chain.registry, "--anchor-log", chain.anchor_log)
     which = ("--chain-id", str(chain.chain_id), "--deploy-block", str(chain.deploy_block))
     codes = (ExitCode.OK, ExitCode.NEGATIVE, ExitCode.UNTRUSTED)

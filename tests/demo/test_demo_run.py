@@ -1,5 +1,6 @@
 """The demo as a newcomer runs it: another process, nothing but Python and the wheels."""
 
+import contextlib
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ SECURENET = (sys.executable, "-m", "gateway", "demo")
 DUE = {
     *("sent", "acknowledged", "accepted", "rejected", "honest_rejected", "hostile_accepted", "lost"),
     *("log_size", "root", "p50_ms", "p99_ms", "proofs_verified"),
+    *("anchors_final", "gas_per_message", "proof_chain_verified", "revocation_effective"),
 }
 
 
@@ -31,14 +33,29 @@ def start(tmp_path, *arguments):
     )
 
 
-def wait_for_fleet(process):
-    """Wait until broker, gateway and fleet run; returns them and theirs."""
-    deadline = time.monotonic() + 30
+def wait_for(process, *words):
+    """Wait until a child has these in its command line; returns all children and theirs."""
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
-        children = psutil.Process(process.pid).children(recursive=True)
-        if any(
-            "firmware_sim.cli" in part and "run" in child.cmdline() for child in children for part in child.cmdline()
-        ):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            children = psutil.Process(process.pid).children(recursive=True)
+            if any(set(words) <= set(child.cmdline()) for child in children):
+                return children
+        time.sleep(0.05)
+    raise RuntimeError(process.communicate())
+
+
+def wait_for_fleet(process):
+    """Wait until everything runs."""
+    return wait_for(process, "firmware_sim.cli", "run")
+
+
+def wait_for_leaver(process):
+    """Wait until the device that is to be revoked runs, too: it is the last."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        children = wait_for_fleet(process)
+        if sum("firmware_sim.cli" in child.cmdline() for child in children if child.is_running()) == 2:
             return children
         time.sleep(0.05)
     raise RuntimeError(process.communicate())
@@ -49,10 +66,11 @@ def gone(children, timeout=20):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_a_short_demo_shows_every_scenario_and_keeps_every_promise(tmp_path):
     report_file = tmp_path / "report.json"
     process = start(tmp_path, "--duration", "12", "--report", str(report_file), "--json")
-    out, err = process.communicate(timeout=90)
+    out, err = process.communicate(timeout=220)
     assert process.returncode == 0, (out, err)
     report = json.loads(report_file.read_text())
     assert json.loads(out) == report
@@ -70,43 +88,101 @@ def test_a_short_demo_shows_every_scenario_and_keeps_every_promise(tmp_path):
         assert scenario["shown"], (name, scenario)
         assert set(scenario["seen"]) <= set(scenario["expected"]), (name, scenario)
     assert set(report["received"]) == {"mqtt", "coap"}
+    assert report["anchors_final"] >= 2
+    assert 0 < report["gas_per_message"] < 1000
+    assert report["proof_chain_verified"] is True
+    assert report["revocation_effective"] is True
+    assert 0 <= report["revocation_s"] <= 10
+    assert report["rejected"]["device-revoked"] > report["scenarios"]["revoked"]["sent"]
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_without_a_chain_the_registry_file_says_who_may_speak(tmp_path):
+    kept = tmp_path / "kept"
+    process = start(tmp_path, "--duration", "3", "--no-chain", "--keep", str(kept), "--json")
+    out, err = process.communicate(timeout=160)
+    assert process.returncode == 0, (out, err)
+    report = json.loads(out)
+    chain = ("anchors_final", "gas_per_message", "proof_chain_verified", "revocation_effective", "revocation_s")
+    assert [report[name] for name in chain] == [None] * 5
+    assert report["proofs_verified"] == 1
+    assert "[chain]" not in (kept / "gateway.toml").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_ctrl_c_ends_the_demo_early_and_cleanly(tmp_path):
     process = start(tmp_path, "--duration", "600", "--report", str(tmp_path / "report.json"))
     children = wait_for_fleet(process)
     time.sleep(2)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 130, (out, err)
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["interrupted"]
     assert report["problems"] == []
+    assert report["anchors_final"] >= 1
+    assert report["revocation_effective"] is False  # nobody was revoked yet
     assert "Traceback" not in out + err
     assert gone(children)
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+@pytest.mark.timeout(180)
+def test_ctrl_c_ends_the_preparations_at_once(tmp_path):
+    process = start(tmp_path, "--duration", "600")
+    children = wait_for(process, "gateway", "chain", "deploy")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, (out, err)
+    assert "interrupted" in err
+    assert "Traceback" not in out + err
+    assert gone(children)
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_a_killed_demo_leaves_no_process_behind(tmp_path):
     process = start(tmp_path, "--duration", "600")
-    children = wait_for_fleet(process)
-    assert len(children) >= 4  # broker, gateway, its worker, fleet
+    children = wait_for_leaver(process)
+    assert len(children) >= 6  # broker, chain, gateway, its worker, fleet, the device that is revoked
     process.kill()
     process.communicate(timeout=20)
     assert gone(children)
 
 
-def test_a_gateway_that_dies_is_told_in_words(tmp_path):
-    process = start(tmp_path, "--duration", "600")
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [("gateway.toml", "the gateway ended with code -9"), ("devchain", "the chain ended with code -9")],
+)
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_part_that_dies_is_told_in_words(tmp_path, part, words):
+    process = start(tmp_path, "--duration", "600", *["--no-chain"] * (part == "gateway.toml"))
     children = wait_for_fleet(process)
-    gateway = next(child for child in children if "gateway.toml" in " ".join(child.cmdline()))
-    gateway.kill()
+    victim = next(child for child in children if part in " ".join(child.cmdline()))
+    victim.kill()
     out, err = process.communicate(timeout=60)
     assert process.returncode == 71, (out, err)
-    assert "the gateway ended with code -9" in err
+    assert words in err
     assert "Traceback" not in out + err
     assert gone(children)
+
+
+def test_a_command_of_the_operator_that_fails_is_told_in_words(tmp_path):
+    process = start(tmp_path, "--duration", "600", "--keep", str(tmp_path / "kept"))
+    children = wait_for(process, "gateway", "chain", "deploy")
+    deploy = next(child for child in children if "deploy" in child.cmdline())
+    deploy.kill()
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 71, (out, err)
+    assert "the command securenet chain deploy ended with code -9" in err
+    assert "Traceback" not in out + err
+    assert gone(children)
+    assert (tmp_path / "kept/operator/typed.txt").read_text().startswith("securenet chain deploy --rpc http://127.")
 
 
 def test_a_folder_that_is_not_empty_is_not_taken(tmp_path):
