@@ -15,6 +15,8 @@ from support.custody import custody_gateway, until
 from support.custody_check import status_where
 
 from gateway.anchor.holds import HoldReason
+from gateway.ops.exitcodes import ExitCode
+from gateway.tlog.peer import Kind
 
 RATE = 100.0
 FORGED = bytes(31) + b"\x66"
@@ -25,7 +27,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.broker, pytest.mark.timeout(180)]
 @contextlib.asynccontextmanager
 async def anchoring(world, broker, folder, records, fleet) -> AsyncIterator:
     """A gateway under load that has anchored twice; in the end it has to have kept every promise."""
-    gateway = custody_gateway(world, folder, broker.port, records)
+    gateway = custody_gateway(
+        world,
+        folder,
+        broker.port,
+        records,
+        log={"checkpoint_interval_s": 0.5, "publish_dir": str(folder / "www")},
+    )
     world.fund()
     world.register_devices(records)
     world.register_miner(gateway)
@@ -60,6 +68,14 @@ async def held(gateway, reason: HoldReason) -> dict:
     return status
 
 
+async def peers_verdict(gateway) -> tuple[int, set[str]]:
+    """What anyone finds who compares the tiles that the stopped gateway published with the chain."""
+    code, said = await gateway.securenet(
+        "log", "verify-peer", gateway.folder / "www", "--config", gateway.config, "--finality", "1", "--json"
+    )
+    return code, {each["kind"] for each in json.loads(said)["findings"]}
+
+
 async def test_a_second_root_of_the_same_size_freezes_the_log_and_the_gateway_says_so_and_goes_on(
     world, broker, tmp_path, records, fleet
 ):
@@ -80,6 +96,7 @@ async def test_a_second_root_of_the_same_size_freezes_the_log_and_the_gateway_sa
         assert world.anchored(gateway) == anchors
     await assert_every_promise_is_kept(gateway, fleet.messages, random.Random(1))
     assert FORGED not in {root for _, root in anchors}
+    assert await peers_verdict(gateway) == (ExitCode.NEGATIVE, {Kind.TWO_ROOTS})
 
 
 async def test_an_anchor_that_is_larger_than_the_log_is_not_taken_for_the_gateways_own(
@@ -97,6 +114,7 @@ async def test_an_anchor_that_is_larger_than_the_log_is_not_taken_for_the_gatewa
     await assert_every_promise_is_kept(gateway, fleet.messages, random.Random(1))
     with gateway.reader() as reader:
         assert reader.final_size() <= reader.size(), "the journal believes the forged anchor"
+    assert await peers_verdict(gateway) == (ExitCode.UNTRUSTED, {Kind.WITHHELD}), "a peer cannot know who lies"
 
 
 async def test_an_anchor_of_another_history_is_told_when_the_log_has_outgrown_it(
