@@ -176,3 +176,16 @@ async def test_a_renewed_account_goes_on_where_the_one_before_ended(node, tmp_pa
         states = [(row.size, row.state) for row in await world.rows()]
         assert states == [(5, "final"), (8, "failed"), (11, "final")]
         assert [event.size for event in await world.events()] == [5, 11]
+
+
+async def test_a_chain_whose_blocks_have_no_base_fee_gets_legacy_transactions(world, rpc):
+    def without(params, block):
+        return {name: value for name, value in block.items() if name != "baseFeePerGas"} if block else block
+
+    rpc.faults["eth_getBlockByNumber"] = Change(without)
+    await world.anchor(5)
+    row = (await world.rows())[0]
+    assert row.priority_fee_wei is None
+    assert world.node.web3.eth.get_transaction(row.tx_hash)["type"] == 0
+    await settle(world)
+    await world.assert_custody()
