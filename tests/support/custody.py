@@ -41,6 +41,12 @@ class LastingAnvil(Anvil):
     def __init__(self, state: Path, *options: str) -> None:
         super().__init__("--state", str(state), *options)
 
+    @property
+    def pid(self) -> int:
+        """Of the running node."""
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self) -> None:
         """End it: from now on its port refuses."""
         if self._process is not None:
