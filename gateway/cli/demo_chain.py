@@ -162,8 +162,8 @@ class Office:
         listed = self._folder / "devices.jsonl"
         write_new(listed, "".join(f"{line}\n" for line in roll.active).encode())
         say(
-            f"He registers {len(roll.active)} devices by transaction, suspends {len(roll.suspended)} and revokes "
-            f"{len(roll.revoked)} of them, registers the gateway, and sends it {_FUND_ETHER} ether for its anchors."
+            f"By transaction, {len(roll.active)} devices are registered, {len(roll.suspended)} of them suspended and "
+            f"{len(roll.revoked)} revoked; the gateway is registered, and gets {_FUND_ETHER} ether for its anchors."
         )
         funded = self.begin(ADMIN, "chain", "fund", "--ether", str(_FUND_ETHER), *self._configured)
         self.ask(REGISTRAR, "device", "import", "--jsonl", listed, *self._configured)
