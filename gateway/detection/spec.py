@@ -1,7 +1,7 @@
-"""What a model wants and what its answer means: the part of a manifest that detection reads (docs/spec/model-bundle.md).
+"""What a model wants and what its answer means: the part of a manifest that detection reads.
 
 A feature pipeline is data, never code: names, order, one rule for each number. Everything here is a value; the bundle
-carries it as CBOR (``gateway.vault``), detection applies it (``gateway.detection``), training writes it.
+carries it as CBOR (docs/spec/model-bundle.md), detection applies it (``gateway.detection``), training writes it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Column(NamedTuple):
     """One column of the input row, or as many as a category has words.
 
     A number is replaced by ``missing`` when it did not come (None: the message is not scored), clipped to ``low`` and
-    ``high``, then, when ``log1p`` says so, replaced by log(1 + x) for x ≥ 0, then (x − ``mean``) / ``scale``. A word
+    ``high``, then, when ``log1p`` says so, replaced by log(1 + x) for x ≥ 0, then (x - ``mean``) / ``scale``. A word
     that is not in the vocabulary is all zeros.
     """
 
@@ -61,7 +61,7 @@ class InputSpec(NamedTuple):
 
     ``window`` rows of the same device, the oldest first, make one input when it is above 1; a device that has sent
     fewer is not scored yet. ``shape`` is the model's input shape without the batch: its product is
-    ``window`` × the row's width, or the tensor's length.
+    ``window`` times the row's width, or the tensor's length.
     """
 
     columns: tuple[Column, ...]
