@@ -19,7 +19,7 @@ $(STAMP): $(LOCK) pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: $(STAMP) ## A fleet against a gateway, on embedded parts; options by ARGS="--duration 60"
+demo: $(STAMP) ## A fleet against a gateway, with a broker and a chain of their own; options by ARGS="--duration 60"
 	$(BIN)/securenet demo $(ARGS)
 
 test: $(STAMP) ## All tests; options by ARGS="-k replay"
