@@ -72,7 +72,7 @@ def _hpke(rotation: Rotation, facts: Mapping[str, Any]) -> list[str]:
 def _renew(rotation: Rotation, what: str) -> str:
     pause = "" if rotation.kind is Kind.HPKE else f" {_PAUSE}."
     return (
-        f"Let the registrar renew the miner {rotation.config.gateway.id} with the {what} (securenet miner renew takes it from here), "
+        f"Let the registrar renew the miner {rotation.config.gateway.id} with the {what} (securenet miner renew), "
         f"and wait until that is final.{pause}"
     )
 
