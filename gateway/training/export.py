@@ -71,14 +71,13 @@ def _numbers(column: Column, values: Floats) -> Floats:
 def fit_column(name: str, values: Floats, *, log1p: bool = False, spread: float = 10.0) -> Column:
     """A column normalised by what training holds: mean 0, deviation 1, clipped ``spread`` deviations out.
 
-    A number that never varies in training gets scale 1, so that one that varies later cannot explode. Clipping stands
-    before the logarithm, at twice the greatest training value there.
+    A number that never varies in training gets scale 1, so that one that varies later cannot explode.
     """
     seen = np.log1p(np.maximum(values, 0)) if log1p else values
     mean, scale = float(seen.mean()), float(seen.std())
     scale = scale if scale > 1e-6 else 1.0  # noqa: PLR2004 -- rounding noise is no spread
     reach = spread * scale
-    low, high = (0.0, 2.0 * float(values.max()) + 1.0) if log1p else (mean - reach, mean + reach)
+    low, high = (0.0, float(np.expm1(min(mean + reach, 80.0)))) if log1p else (mean - reach, mean + reach)
     return Column(name, low=low, high=high, log1p=log1p, mean=mean, scale=scale)
 
 
