@@ -8,24 +8,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple, NoReturn
 
 from gateway import cbor
 from gateway.envelope import senml
-from gateway.envelope.senml import NAME_CHARACTERS, PayloadFault, number
+from gateway.envelope.senml import NAME_CHARACTERS, PayloadFault, is_unicode, number
 from gateway.jsontext import is_shallow
 
 MAX_DEPTH: Final = 8
 """Arrays and maps nest this deep at most, the outermost counting 1."""
 
 _JSON, _CBOR, _SENML_JSON, _SENML_CBOR = 50, 60, 110, 112
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Readings(NamedTuple):
-    """Numbers by name; nested names are joined by ``.``. All are finite float64. No name stands in both."""
+    """Numbers by name; nested names are joined by ``.``. All are finite float64. No name stands in two of the three.
+
+    ``texts`` are the words of SenML's ``vs``, of at most 256 characters each.
+    """
 
     scalars: Mapping[str, float]
     tensors: Mapping[str, tuple[float, ...]]
+    texts: Mapping[str, str] = _NONE
 
 
 class NotScorable(NamedTuple):
@@ -131,7 +137,7 @@ def _numbers(value: object) -> Readings:
 def _leaves(prefix: str, members: Mapping[object, object]) -> Iterator[tuple[str, object]]:
     """Name what is not a map; the parser has bounded how deep this goes."""
     for key, value in members.items():
-        if not isinstance(key, str) or not _is_unicode(key):
+        if not isinstance(key, str) or not is_unicode(key):
             raise PayloadFault("a key that is not text")
         if len(prefix) + len(key) > NAME_CHARACTERS:
             raise PayloadFault("a name that is too long")
@@ -141,21 +147,17 @@ def _leaves(prefix: str, members: Mapping[object, object]) -> Iterator[tuple[str
             yield prefix + key, value
 
 
-def _is_unicode(text: str) -> bool:
-    """Whether a text has no lone surrogate, which JSON's escapes can smuggle in."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _resolved(pack: object, labels: Mapping[object, str], issued_at: float) -> Readings:
+    numbers, texts = senml.resolve(pack, labels, issued_at=issued_at)
+    return Readings(numbers, {}, texts)
 
 
 def _senml_json(payload: bytes, issued_at: float) -> Readings:
-    return Readings(senml.resolve(_from_json(payload), senml.JSON_LABELS, issued_at=issued_at), {})
+    return _resolved(_from_json(payload), senml.JSON_LABELS, issued_at)
 
 
 def _senml_cbor(payload: bytes, issued_at: float) -> Readings:
-    return Readings(senml.resolve(_from_cbor(payload), senml.CBOR_LABELS, issued_at=issued_at), {})
+    return _resolved(_from_cbor(payload), senml.CBOR_LABELS, issued_at)
 
 
 _READERS: Final[dict[int, Callable[[bytes, float], Readings]]] = {

@@ -1,8 +1,10 @@
 """SenML (RFC 8428): from a pack of records with base fields to resolved readings.
 
-A reading is a record's ``v`` with the base value added, under the name that ``bn`` and ``n`` make together. Text,
-boolean and data values are legitimate records and no readings. Of a name that stands several times the latest time
-wins; where two share the latest time there is no latest, and the pack is refused.
+A reading is a record's ``v`` with the base value added, under the name that ``bn`` and ``n`` make together; a text
+(``vs``) is a word under such a name. Boolean and data values are legitimate records and no readings. Of a name that
+stands several times the latest time wins; where two numbers share the latest time there is no latest, and the pack is
+refused. A text never costs the numbers beside it: one that is too long, contested, or named as a number is, is
+passed over.
 
 Both forms of SenML meet here: CBOR's integer labels (§6) are given their names in JSON first.
 """
@@ -13,7 +15,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Generic, NamedTuple, TypeVar
 
 _LABELS: Final = ("bver", "bn", "bt", "bu", "bv", "bs", "n", "u", "v", "vs", "vb", "s", "t", "ut", "vd")
 JSON_LABELS: Final[Mapping[object, str]] = {label: label for label in _LABELS}
@@ -21,13 +23,15 @@ JSON_LABELS: Final[Mapping[object, str]] = {label: label for label in _LABELS}
 CBOR_LABELS: Final[Mapping[object, str]] = dict(
     zip((*range(-1, -7, -1), *range(9)), ("bver", "bn", "bt", "bu", "bv", "bs", *_LABELS[6:]), strict=True)
 )
-_TEXTS: Final = ("bn", "bu", "n", "u", "vs")
-_NUMBERS: Final = ("bt", "bv", "bs", "bver", "v", "s", "t", "ut")
-_VALUES: Final = ("v", "vs", "vb", "vd")
+_TEXTS: Final = frozenset({"bn", "bu", "n", "u", "vs"})
+_NUMBERS: Final = frozenset({"bt", "bv", "bs", "bver", "v", "s", "t", "ut"})
+_VALUES: Final = frozenset({"v", "vs", "vb", "vd"})
 _OF_A_RECORD: Final = frozenset({"n", "u", "t", "ut", "s", *_VALUES})
 _VERSION: Final = 10
 NAME_CHARACTERS: Final = 256
 """A longer name is no name: one long base repeated by thousands of short records would cost a hundred megabytes."""
+TEXT_CHARACTERS: Final = 256
+"""A longer text is no word of any vocabulary."""
 # §4.5.1: the first character is a letter or a digit.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9:./_-]*").fullmatch
 # §4.5.3: times below are relative to "now".
@@ -42,13 +46,32 @@ class PayloadFault(Exception):
         self.reason = reason
 
 
+_Value = TypeVar("_Value", float, str)
+
+
 @dataclass(slots=True)
-class _Latest:
+class _Latest(Generic[_Value]):
     """The latest value of a name so far, and whether another record claims the same moment."""
 
     time: float
-    value: float
+    value: _Value
     contested: bool = False
+
+
+@dataclass(slots=True)
+class _Base:
+    """The base fields in force."""
+
+    name: str = ""
+    time: float = 0.0
+    value: float = 0.0
+
+
+class Resolved(NamedTuple):
+    """Name → number and name → text, each by its latest record; no name stands in both."""
+
+    numbers: dict[str, float]
+    texts: dict[str, str]
 
 
 def number(value: object) -> float:
@@ -68,7 +91,16 @@ def number(value: object) -> float:
     return as_float
 
 
-def resolve(pack: object, labels: Mapping[object, str], *, issued_at: float) -> dict[str, float]:
+def is_unicode(text: str) -> bool:
+    """Whether a text has no lone surrogate, which JSON's escapes can smuggle in."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def resolve(pack: object, labels: Mapping[object, str], *, issued_at: float) -> Resolved:
     """Resolve a pack (§4.6).
 
     Args:
@@ -77,32 +109,37 @@ def resolve(pack: object, labels: Mapping[object, str], *, issued_at: float) -> 
         issued_at: the "now" that relative times count from, seconds since 1970: the signed time of the message.
 
     Returns:
-        Name → value, each by its latest record; empty when no record carries a number.
+        The latest of each name; empty where no record carries a number, or a text.
 
     Raises:
-        PayloadFault: not a SenML pack, or one whose readings are ambiguous or not finite.
+        PayloadFault: not a SenML pack, or one whose numbers are ambiguous or not finite.
     """
     if not isinstance(pack, list) or not pack:
         raise PayloadFault("not a SenML array of records")
-    base: dict[str, object] = {}
-    latest: dict[str, _Latest] = {}
+    base = _Base()
+    numbers: dict[str, _Latest[float]] = {}
+    texts: dict[str, _Latest[str]] = {}
     for item in pack:
         record = _record(item, labels)
-        for label in ("bn", "bt", "bv"):
-            if label in record:
-                base[label] = record[label]
+        _rebase(base, record)
         if _OF_A_RECORD.isdisjoint(record):
             continue
-        _note(latest, _name(base, record), _time(base, record, issued_at), _value(base, record))
-    if any(one.contested for one in latest.values()):
+        name, time = _name(base, record), _time(base, record, issued_at)
+        value = record.get("v")
+        if isinstance(value, float):
+            _note(numbers, name, time, number(base.value + value))
+        elif isinstance(text := record.get("vs"), str) and len(text) <= TEXT_CHARACTERS and is_unicode(text):
+            _note(texts, name, time, text)
+    if any(one.contested for one in numbers.values()):
         raise PayloadFault("colliding names: two values of one name at one time")
-    return {name: one.value for name, one in latest.items()}
+    return Resolved(
+        {name: one.value for name, one in numbers.items()},
+        {name: one.value for name, one in texts.items() if not one.contested and name not in numbers},
+    )
 
 
-def _note(latest: dict[str, _Latest], name: str, time: float, value: float | None) -> None:
+def _note(latest: dict[str, _Latest[_Value]], name: str, time: float, value: _Value) -> None:
     """Keep the value if no later one of its name is known."""
-    if value is None:
-        return
     known = latest.get(name)
     if known is None or time > known.time:
         latest[name] = _Latest(time, value)
@@ -111,55 +148,65 @@ def _note(latest: dict[str, _Latest], name: str, time: float, value: float | Non
 
 
 def _record(item: object, labels: Mapping[object, str]) -> dict[str, object]:
-    """Check one record's labels and types (§4.1 to §4.4)."""
+    """Check one record's labels and types (§4.1 to §4.4); its numbers become float64."""
     if not isinstance(item, Mapping) or not item:
         raise PayloadFault("a SenML record that is not a map, or is empty")
-    record = {_label(key, labels): value for key, value in item.items()}
-    for label in _TEXTS:
-        if not isinstance(record.get(label, ""), str):
-            raise PayloadFault("a SenML name, unit or text of another type")
-    for label in _NUMBERS:
-        if label in record:
-            record[label] = number(record[label])
-    if not isinstance(record.get("vb", False), bool) or not isinstance(record.get("vd", b""), str | bytes):
-        raise PayloadFault("a SenML boolean or data value of another type")
+    record: dict[str, object] = {}
+    values = 0
+    for key, value in item.items():
+        label = labels.get(key)
+        if label is None:
+            _pass_over(key)
+        elif label in _NUMBERS:
+            record[label] = number(value)
+            values += label == "v"
+        elif label in _TEXTS:
+            if not isinstance(value, str):
+                raise PayloadFault("a SenML name, unit or text of another type")
+            record[label] = value
+            values += label == "vs"
+        else:
+            if not isinstance(value, bool if label == "vb" else str | bytes):
+                raise PayloadFault("a SenML boolean or data value of another type")
+            record[label] = value
+            values += 1
     if record.get("bver", _VERSION) not in range(1, _VERSION + 1):
         raise PayloadFault("a SenML version that is not known here")
-    values = sum(label in record for label in _VALUES)
     if values > 1 or (values == 0 and "s" not in record and not _OF_A_RECORD.isdisjoint(record)):
         raise PayloadFault("a SenML record with no value, or with several")
     return record
 
 
-def _label(key: object, labels: Mapping[object, str]) -> str:
-    """Name a label as JSON does; unknown ones pass unless they say that they must be understood (§4.4)."""
-    known = labels.get(key)
-    if known is not None:
-        return known
+def _pass_over(key: object) -> None:
+    """Unknown labels pass unless they say that they must be understood (§4.4)."""
     if isinstance(key, str) and (key.endswith("_") or key in _LABELS):
         raise PayloadFault("a SenML label that is in the wrong form, or must be understood and is not")
-    return f"#{key!r}"
 
 
-def _name(base: Mapping[str, object], record: Mapping[str, object]) -> str:
+def _rebase(base: _Base, record: Mapping[str, object]) -> None:
+    """Take the base fields that a record brings; they hold until others come."""
+    if isinstance(name := record.get("bn"), str):
+        base.name = name
+    if isinstance(time := record.get("bt"), float):
+        base.time = time
+    if isinstance(value := record.get("bv"), float):
+        base.value = value
+
+
+def _name(base: _Base, record: Mapping[str, object]) -> str:
     """Join base name and name (§4.5.1)."""
-    base_name, name = str(base.get("bn", "")), str(record.get("n", ""))
-    if len(base_name) + len(name) > NAME_CHARACTERS:
+    own = record.get("n")
+    own = own if isinstance(own, str) else ""
+    if len(base.name) + len(own) > NAME_CHARACTERS:
         raise PayloadFault("a name that is too long")
-    name = base_name + name
+    name = base.name + own
     if _NAME(name) is None:
         raise PayloadFault("a SenML name outside its alphabet")
     return name
 
 
-def _time(base: Mapping[str, object], record: Mapping[str, object], issued_at: float) -> float:
+def _time(base: _Base, record: Mapping[str, object], issued_at: float) -> float:
     """Add base time and time, and make a relative time absolute (§4.5.3)."""
-    time = number(number(base.get("bt", 0)) + number(record.get("t", 0)))
+    own = record.get("t")
+    time = number(base.time + own) if isinstance(own, float) else base.time
     return time if time >= _ABSOLUTE_TIMES else number(issued_at + time)
-
-
-def _value(base: Mapping[str, object], record: Mapping[str, object]) -> float | None:
-    """Add base value and value (§4.5.4); None for a record whose value is not a number."""
-    if "v" not in record:
-        return None
-    return number(number(base.get("bv", 0)) + number(record["v"]))
