@@ -11,7 +11,7 @@ import solc from "solc";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const ARTIFACTS = join(HERE, "..", "gateway", "chain", "artifacts");
-const CONTRACTS = ["IdentityRegistry", "AnchorLog"];
+const CONTRACTS = ["IdentityRegistry", "AnchorLog", "ModelRegistry"];
 const SETTINGS = {
   // The oldest EVM whose code runs on every chain that we name: no PUSH0, no MCOPY, no transient storage.
   evmVersion: "paris",

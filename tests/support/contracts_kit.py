@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -128,6 +130,7 @@ class Chain:
     registry: Contract = field(init=False)
     log: Contract = field(init=False)
     deployed_gas: dict[str, int] = field(default_factory=dict)
+    contracts: dict[str, Contract] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         (self.admin, self.registrar, self.suspender, self.miner, self.stranger, self.other) = self.web3.eth.accounts[
@@ -145,7 +148,9 @@ class Chain:
             raise refusal(factory, error) from None
         receipt = self._mine(factory.constructor(*args).transact({"from": self.admin, "gas": gas}))
         self.deployed_gas[name] = receipt["gasUsed"]
-        return self.web3.eth.contract(address=receipt["contractAddress"], abi=made["abi"])
+        contract = self.web3.eth.contract(address=receipt["contractAddress"], abi=made["abi"])
+        self.contracts[contract.address] = contract
+        return contract
 
     def send(self, sender: str, contract: Contract, function: str, *args: Any) -> Done:
         """The call as a transaction; asked as a call first, for an error with its arguments."""
@@ -193,11 +198,54 @@ class Chain:
         return self.web3.eth.wait_for_transaction_receipt(transaction, timeout=30, poll_latency=0.005)
 
     def _event(self, entry: Any) -> Event:
-        contract = self.registry if entry["address"] == self.registry.address else self.log
-        for event in contract.events:
+        for event in self.contracts[entry["address"]].events:
             if event().topic == Web3.to_hex(entry["topics"][0]):
                 return Event(event.event_name, dict(event().process_log(entry)["args"]))
         raise AssertionError(f"an event that the ABI does not know: {entry}")
+
+
+class Result(IntEnum):
+    NONE, LOADED, REFUSED, RETURNED = range(4)
+
+
+class Models:
+    """ModelRegistry beside the two others, with a publisher whose key is known and an account that grants.
+
+    The publisher is the registrar's account, the granter the suspender's: a node has only so many.
+    """
+
+    def __init__(self, chain: Chain) -> None:
+        self.chain = chain
+        self.admin, self.publisher, self.granter = chain.admin, chain.registrar, chain.suspender
+        self.contract = chain.deploy("ModelRegistry", chain.registry.address, self.admin, self.granter)
+
+    def register(self, account: str | None = None, number: int = 800, alg: Alg = Alg.ED25519) -> Done:
+        key = ed25519_key(number) if alg is Alg.ED25519 else p256_key(number)
+        return self.send(self.admin, "registerPublisher", account or self.publisher, int(alg), key)
+
+    def publish(self, model: str, version: int, sender: str | None = None, **changes: Any) -> Done:
+        return self.send(sender or self.publisher, "publish", *publication(model, version, **changes))
+
+    def report(
+        self, model: str, version: int, result: Result, reason: bytes = b"", sender: str | None = None
+    ) -> Done:
+        outcome = (int(result), reason.ljust(32, b"\0"))
+        return self.send(sender or self.chain.miner, "reportAccess", model, version, outcome)
+
+    def send(self, sender: str, function: str, *args: Any) -> Done:
+        return self.chain.send(sender, self.contract, function, *args)
+
+    def ask(self, function: str, *args: Any) -> Any:
+        return self.contract.functions[function](*args).call()
+
+
+def publication(
+    model: str, version: int, *, cid: str = "", sha256: bytes = b"", valid_until: int = 4_000_000_000
+) -> tuple[str, int, str, bytes, int]:
+    """What ``publish`` is given: facts that differ from version to version."""
+    made = hashlib.sha256(f"{model}/{version}".encode()).digest()
+    text = base64.b32encode(b"\x01\x70\x12\x20" + made).decode().lower().rstrip("=")
+    return (model, version, cid or f"b{text}", sha256 or made, valid_until)
 
 
 def refusal(contract: Contract, error: ContractCustomError) -> Refused:
