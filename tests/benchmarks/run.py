@@ -86,7 +86,12 @@ def memory(stack: Stack, messages: int, rounds: int) -> Figures:
         )
         samples.append(stack.resident_mb())
         print(f"  {run['receipts']} messages at {run['per_s']}/s, resident {samples[-1]}", file=sys.stderr)
-    return {"messages": messages, "resident_mb": samples, "disk_bytes": stack.status()["disk_bytes"]}
+    return {
+        "messages": messages,
+        "resident_mb": samples,
+        "proportional_mb": stack.proportional_mb(),
+        "disk_bytes": stack.status()["disk_bytes"],
+    }
 
 
 def start(stack: Stack) -> Figures:

@@ -51,7 +51,8 @@ class BenchChain:
     """A node with the contracts, the devices and the miner: a block every two seconds."""
 
     def __init__(self, folder: Path, log_key: bytes, device_keys: dict[str, bytes]) -> None:
-        self.node = LastingAnvil(folder / "chain.json", "--slots-in-an-epoch", "1")
+        pruned = ("--prune-history", "16")  # otherwise it keeps 100,000 slots for each block: gigabytes
+        self.node = LastingAnvil(folder / "chain.json", "--slots-in-an-epoch", "1", *pruned)
         self.node.start()
         self.world = CustodyWorld(self.node, folder / "keys")
         self.world.fund(1000)
@@ -204,6 +205,10 @@ mqtt_peer_burst = 100000
     def resident_mb(self) -> dict[str, float]:
         """Resident memory; pages shared between gateway and worker are counted in both."""
         return {name: round(process.memory_info().rss / 1e6, 1) for name, process in self.processes().items()}
+
+    def proportional_mb(self) -> dict[str, float]:
+        """The same with shared pages divided among those that map them: what a process takes from the machine."""
+        return {name: round(process.memory_full_info().pss / 1e6, 1) for name, process in self.processes().items()}
 
     def load(self, *options: str) -> dict[str, Any]:
         """Run the load generator in a process of its own; returns its report and the processor time a message."""
