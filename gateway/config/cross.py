@@ -15,6 +15,7 @@ from gateway.config.model import (
     CoapConfig,
     GatewayConfig,
     IngestConfig,
+    IpfsConfig,
     JournalConfig,
     MqttConfig,
     ObserveConfig,
@@ -46,6 +47,8 @@ def cross_faults(sound: Mapping[str, object], line_of: Callable[[KeyPath], int])
             found += _chain(table)
         elif isinstance(table, AnchorConfig):
             found += _anchor(table)
+        elif isinstance(table, IpfsConfig):
+            found += _ipfs(table)
         elif isinstance(table, ObserveConfig) and table.device in RESERVED:
             found.append((f"{name}.device", f"is {table.device}, which is reserved", "choose another id"))
     return [Fault(line_of(_path(key)), key, problem, hint) for key, problem, hint in [*found, *_transports(sound)]]
@@ -161,6 +164,36 @@ def _anchor(table: AnchorConfig) -> Found:
     for name in ("key_file", "passphrase_file"):
         if table.enabled and not getattr(table, name):
             yield f"anchor.{name}", "is empty", "securenet key create writes one; or set anchor.enabled = false"
+
+
+def _ipfs(table: IpfsConfig) -> Found:
+    for index, source in enumerate(table.sources):
+        kind, colon, where = source.partition(":")
+        name = f"ipfs.sources[{index}]"
+        if kind in {"kubo", "gateway"} and colon:
+            yield from _peer(name, where)
+        elif kind == "car" and colon:
+            if not where.startswith("/") or not where.isprintable():
+                yield name, "is no absolute path", "write car:/path/to/file.car"
+        elif source != "store":
+            yield name, "is no source", "write store, car:/path, kubo:http://host:port or gateway:https://host"
+    if len(set(table.sources)) != len(table.sources):
+        yield "ipfs.sources", "names a source twice", "keep one of them"
+    if table.publish:
+        yield from _peer("ipfs.publish", table.publish)
+    if table.block_timeout_s > table.file_timeout_s:
+        yield "ipfs.block_timeout_s", "is above file_timeout_s", "a block takes no longer than its file"
+
+
+def _peer(key: str, url: str) -> Found:
+    """A URL that anyone may be shown: it goes into the log, and no password or query belongs there."""
+    if url.startswith("credential:"):
+        yield key, "is a credential", "write the URL itself: what is asked there is public"
+        return
+    faults = list(_endpoint(key, url))
+    yield from ((key, problem, "write http://host:port or https://host") for key, problem, _ in faults)
+    if not faults and set(url) & set("?#"):
+        yield key, "has a query or a fragment", "name the base address alone"
 
 
 def _transports(sound: Mapping[str, object]) -> Found:

@@ -128,6 +128,31 @@ class AnchorConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IpfsConfig:
+    """Where the blocks of model bundles come from; no source is trusted, every block is hashed."""
+
+    sources: tuple[str, ...] = key(
+        "Asked in this order: store (the local block store), car:/path (a CAR file), kubo:http://host:port (the RPC "
+        "of a Kubo node), gateway:https://host (a trustless gateway).",
+        ("store",),
+    )
+    publish: str = key(
+        "RPC of the Kubo node that published bundles are added to, besides the local store: http://host:port; "
+        "empty: none.",
+        "",
+    )
+    block_store: str = key("Directory of the local block store; empty: blocks, below gateway.data_dir.", "")
+    store_bytes: int = key(
+        "The local block store stays below this; blocks unused for longest go first.", 1 << 30, low=4 << 20
+    )
+    max_bytes: int = key("A larger file is not fetched.", 256 << 20, low=1 << 10, high=1 << 40)
+    block_timeout_s: float = key("A source that gives no block in this time rests.", 20.0, low=0.1, high=600)
+    file_timeout_s: float = key(
+        "Asking for one file takes no longer; each source has an equal share of it.", 600.0, low=1, high=86400
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MqttConfig:
     """The broker that the fleet publishes to."""
 
@@ -261,6 +286,7 @@ class Config:
     registry: RegistryConfig = field(default_factory=RegistryConfig)
     chain: ChainConfig = field(default_factory=ChainConfig)
     anchor: AnchorConfig = field(default_factory=AnchorConfig)
+    ipfs: IpfsConfig = field(default_factory=IpfsConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)
     coap: CoapConfig = field(default_factory=CoapConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
