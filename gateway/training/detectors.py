@@ -1,8 +1,8 @@
 """Detectors that fit into a model for a gateway: each is trained, scores rows with NumPy, and says itself in tensors.
 
 A detector's score rises with suspicion. ``Residual`` and ``Prototypes`` learn what is normal from normal rows alone;
-``Grown`` is a forest that learns the difference from both. ``Either`` raises an alarm when one of its parts does: each
-part is divided by its own threshold, so the greatest quotient is at or above 1 exactly when a part is at or above its.
+``Grown`` is a forest that learns the difference from both. ``Either`` alarms when one of its parts does: each part is
+divided by its own threshold, so the greatest quotient is at or above 1 exactly when a part is at or above its own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
-from gateway.training.data import Flags, Floats, Singles
+from gateway.training.data import Flags, Singles
 from gateway.training.forest import Forest, flatten, probability, tensors
 from gateway.training.libraries import library, tensorflow
 from gateway.training.metrics import threshold_at

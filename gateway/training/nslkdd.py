@@ -7,8 +7,9 @@ once, for a model that sees it sees the answer. KDDTest+ and KDDTest-21 are read
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +59,8 @@ FAMILIES: Final[Mapping[str, str]] = {
 _MAX_ROWS: Final = 1_000_000
 
 
-class Connections(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Connections:
     """Rows of one file: raw features by name, the label, its family, and whether it is an attack."""
 
     features: Mapping[str, NDArray[Any]]
@@ -67,14 +69,14 @@ class Connections(NamedTuple):
     attack: Flags
 
     def __len__(self) -> int:
-        """How many rows, not how many members."""
+        """How many rows."""
         return len(self.label)
 
     def take(self, which: NDArray[Any]) -> Connections:
         """Some of the rows, by number or by flag."""
         return Connections(
             {name: values[which] for name, values in self.features.items()},
-            *(values[which] for values in self[1:]),
+            *(values[which] for values in (self.label, self.family, self.attack)),
         )
 
 
