@@ -2,7 +2,7 @@
 
 A manifest is a tagged COSE_Sign1 (RFC 9052) with one spelling. Its protected header is one of two byte strings
 (Ed25519 or ES256, content type ``securenet.model/1``), so the frame is compared, not parsed; the payload is decoded
-only after the signature held. ``manifest_sha256`` is over the whole envelope: that goes on chain and into log entries.
+only after the signature held. ``manifest_sha256`` is over the whole envelope: it goes on chain and into log entries.
 
 Not handled here: whether the publisher may publish, whether the version is revoked, expired, or below a floor.
 """
