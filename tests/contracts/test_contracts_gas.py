@@ -2,10 +2,11 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.contracts_kit import Alg, Chain, Gateway, device
+from support.contracts_kit import Alg, Chain, Gateway, Models, Result, device
 
 SNAPSHOT = Path(__file__).with_name("gas.json")
 ROOTS = [bytes([number]) * 32 for number in range(1, 5)]
@@ -46,12 +47,45 @@ def measured(chain: Chain) -> dict[str, int]:
     gas["reinstate, 100, per id"] = -(-chain.reinstate(*names).gas // 100)
     gas["revoke, 100, per id"] = -(-chain.revoke(*names).gas // 100)
     gas["renewMiner, another account"] = chain.renew_miner(Gateway("gw-1", chain.stranger, number=901)).gas
+    return gas | of_models(chain)
+
+
+def of_models(chain: Chain) -> dict[str, int]:
+    """Gas of ModelRegistry, beside the gateways that ``measured`` let in."""
+    models = Models(chain)
+    gas = {"deploy ModelRegistry": chain.deployed_gas["ModelRegistry"]}
+    fleet = [f"g{number:063d}" for number in range(256)]
+    for number, name in enumerate(fleet):
+        chain.register_miner(Gateway(name, f"0x{10**39 + number:040d}"))
+    gas["registerPublisher, Ed25519"] = models.register().gas
+    gas["registerPublisher, another key, ES256"] = models.register(number=802, alg=Alg.ES256).gas
+    gas["publish, the first version"] = models.publish("anomaly", 1).gas
+    gas["publish"] = models.publish("anomaly", 2).gas
+    longest = {"cid": "b" * 64, "valid_until": 2**64 - 1}
+    gas["publish, the first version with the longest names"] = models.publish("m" * 64, 1, **longest).gas
+    gas["publish, the largest version with the longest names"] = models.publish("m" * 64, 2**64 - 1, **longest).gas
+    gas["setFloor"] = models.send(models.publisher, "setFloor", "anomaly", 2).gas
+    gas["revoke, a version"] = models.send(models.publisher, "revoke", "anomaly", 1).gas
+    gas["assign"] = models.send(models.admin, "assign", "digits", models.publisher).gas
+    gas["grant, 1"] = models.send(models.granter, "grant", "anomaly", ["gw-1"]).gas
+    gas["ungrant, 1"] = models.send(models.granter, "ungrant", "anomaly", ["gw-1"]).gas
+    for call in ("grant", "ungrant"):
+        done = models.send(models.granter, call, "m" * 64, fleet)
+        gas[f"{call}, 256 with the longest names, per gateway"] = -(-done.gas // 256)
+    gas["reportAccess, loaded"] = models.report("anomaly", 2, Result.LOADED, sender=chain.stranger).gas
+    reason = b"manifest-signature"
+    gas["reportAccess, refused"] = models.report("anomaly", 2, Result.REFUSED, reason, chain.stranger).gas
+    worst = models.report("m" * 64, 2**64 - 1, Result.REFUSED, b"z" * 32, chain.stranger)
+    gas["reportAccess, refused with the longest names"] = worst.gas
     return gas
 
 
-@pytest.fixture
-def gas(chain: Chain) -> dict[str, int]:
-    return measured(chain)
+@pytest.fixture(scope="module")
+def gas(deployed: Chain) -> Iterator[dict[str, int]]:
+    """Measured once, from both contracts as deployed."""
+    snapshot = deployed.web3.provider.make_request("evm_snapshot", [])["result"]
+    yield measured(deployed)
+    deployed.web3.provider.make_request("evm_revert", [snapshot])
 
 
 def test_every_call_costs_what_is_written_down(gas):
@@ -71,5 +105,15 @@ def test_the_promised_limits_hold(gas):
     assert max(batches.values()) <= 80_000
 
 
+def test_the_promised_limits_of_models_hold(gas):
+    limits = {"publish": 200_000, "grant, ": 70_000, "ungrant, ": 50_000, "reportAccess": 50_000}
+    for call, limit in limits.items():
+        costs = [cost for name, cost in gas.items() if name.startswith(call)]
+        assert len(costs) >= 2
+        assert max(costs) <= limit
+
+
 def test_a_full_batch_fits_into_a_transaction_of_mainnet(gas):
     assert gas["registerDevices, 256 ES256 with the longest names, per device"] * 256 < 2**24
+    for call in ("grant", "ungrant"):
+        assert gas[f"{call}, 256 with the longest names, per gateway"] * 256 < 2**24
