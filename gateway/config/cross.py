@@ -129,7 +129,7 @@ def _chain(table: ChainConfig) -> Found:
     if len(set(table.rpc)) != len(table.rpc):
         yield "chain.rpc", "names an endpoint twice", "keep one of them"
     if not table.rpc:
-        for name in ("chain_id", "registry", "anchor_log"):
+        for name in ("chain_id", "registry", "anchor_log", "model_registry"):
             if getattr(table, name):
                 yield f"chain.{name}", "is set, but no endpoint is", "name one in chain.rpc, or remove it"
         return
@@ -140,6 +140,8 @@ def _chain(table: ChainConfig) -> Found:
             yield f"chain.{name}", "is missing", "securenet chain deploy prints the addresses"
     if table.registry and table.registry.lower() == table.anchor_log.lower():
         yield "chain.anchor_log", "is the address of the registry", "they are two contracts"
+    if table.model_registry and table.model_registry.lower() in {table.registry.lower(), table.anchor_log.lower()}:
+        yield "chain.model_registry", "is the address of another contract", "securenet chain deploy prints its own"
 
 
 def _endpoint(key: str, endpoint: str) -> Found:

@@ -78,6 +78,9 @@ class ChainConfig:
     chain_id: int = key("The chain that every endpoint must serve (EIP-155).", 0, low=0, high=2**53 - 1)
     registry: str = key("Address of IdentityRegistry.", "", pattern=r"(0x[0-9a-fA-F]{40})?")
     anchor_log: str = key("Address of AnchorLog.", "", pattern=r"(0x[0-9a-fA-F]{40})?")
+    model_registry: str = key(
+        "Address of ModelRegistry; empty: no models come by the chain.", "", pattern=r"(0x[0-9a-fA-F]{40})?"
+    )
     deploy_block: int = key("The block that IdentityRegistry was deployed in, or one before it.", 0, low=0)
     finality: str = key(
         "What is final: the chain's finalized tag, or so many confirmations.",
