@@ -11,11 +11,13 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from gateway.detection.spec import Column
 from gateway.training import neural
 from gateway.training.data import Ints, Part, Singles, stratified
 from gateway.training.detectors import Detector, fit_prototypes, fit_residual
 from gateway.training.export import rows_of
 from gateway.training.metrics import Binary, Many, Roc, auc, binary, many, recall_at, roc, threshold_at
+from gateway.training.plot import thin
 from gateway.training.rtiot import Flows, columns_of, firsts, folds_by_row, folds_by_vector, thinned
 
 FOLDS: Final = 5
@@ -54,21 +56,31 @@ class Novelty(NamedTuple):
     curve: Roc
 
 
-def train(kind: str, flows: Flows, rows: Ints, seed: int) -> tuple[Any, Callable[[Flows], Singles]]:
-    """Train a network on some rows; with it comes what turns flows into its input."""
+class Pipeline(NamedTuple):
+    """What turns flows into the input of what was trained with it."""
+
+    columns: tuple[Column, ...]
+
+    def inputs_of(self, flows: Flows) -> Singles:
+        """One row a flow."""
+        return rows_of(self.columns, flows.features)
+
+
+def train(kind: str, flows: Flows, rows: Ints, seed: int) -> tuple[Any, Pipeline]:
+    """Train a network on some rows; its pipeline comes with it."""
     chosen = flows.take(thinned(flows, rows, MOST, seed))
-    columns = columns_of(chosen)
+    pipeline = Pipeline(columns_of(chosen))
     weights = neural.class_weights(chosen.kind, len(flows.kinds))
-    task = neural.Task(rows_of(columns, chosen.features), chosen.kind, weights)
-    return neural.fit(kind, task, epochs=EPOCHS, seed=seed), lambda some: rows_of(columns, some.features)
+    task = neural.Task(pipeline.inputs_of(chosen), chosen.kind, weights)
+    return neural.fit(kind, task, epochs=EPOCHS, seed=seed), pipeline
 
 
 def classify(kind: str, flows: Flows, folds_by: str) -> list[Classified]:
     """Train and test a network fold by fold; pooled over all rows, and over the first row of each vector."""
     called = np.zeros(len(flows), dtype=np.int64)
     for number, part in enumerate(PROTOCOLS[folds_by](flows, FOLDS, SEED)):
-        model, inputs_of = train(kind, flows, part.train, SEED + number)
-        called[part.held] = neural.answers(model, inputs_of(flows.take(part.held))).argmax(axis=1)
+        model, pipeline = train(kind, flows, part.train, SEED + number)
+        called[part.held] = neural.answers(model, pipeline.inputs_of(flows.take(part.held))).argmax(axis=1)
     is_attack = np.zeros(len(flows.kinds), dtype=bool)
     is_attack[np.unique(flows.kind[flows.attack])] = True
     every = np.arange(len(flows), dtype=np.int64)
@@ -119,3 +131,28 @@ def novelty(name: str, flows: Flows) -> Novelty:
     if curve is None:
         raise ValueError("no fold was drawn")
     return Novelty(name, float(np.mean(areas)), float(np.mean(found)), _mean(works), curve)
+
+
+def told(flows: Flows, normal_only: list[Novelty], classified: list[Classified]) -> dict[str, Any]:
+    """Everything that was found, as JSON takes it; curves are thinned for a plot."""
+    return {
+        "rows": len(flows),
+        "dropped": flows.dropped,
+        "distinct": len(firsts(flows)),
+        "by_class": {name: int((flows.kind == at).sum()) for at, name in enumerate(flows.kinds)},
+        "distinct_by_class": {
+            name: int((flows.kind[firsts(flows)] == at).sum()) for at, name in enumerate(flows.kinds)
+        },
+        "novelty": [
+            {
+                **one._asdict(),
+                "at_threshold": one.at_threshold._asdict(),
+                "curve": thin(one.curve, 0.3),
+            }
+            for one in normal_only
+        ],
+        "networks": [
+            {**one._asdict(), "classes": one.classes._asdict(), "detection": one.detection._asdict()}
+            for one in classified
+        ],
+    }
