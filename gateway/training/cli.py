@@ -190,7 +190,7 @@ def rtiot_models(data: Path, results: Path, out: Path, seed: int) -> None:
 @cli.command("report")
 @click.argument("docs", type=DATA)
 def report(docs: Path) -> None:
-    """Fill the tables of evaluation.md in the folder DOCS, and draw its plots, from the results in DOCS/evaluation."""
+    """Fill the tables of DOCS/evaluation.md and draw its plots, from the results in DOCS/evaluation."""
     from gateway.training import report as made  # noqa: PLC0415 -- imported when called
 
     for path, text in made.documents(docs).items():

@@ -28,7 +28,7 @@ Lines = list[str]
 
 def percent(share: float | None) -> str:
     """A share as a percentage of one decimal."""
-    return "–" if share is None else f"{100 * share:.1f}"
+    return "-" if share is None else f"{100 * share:.1f}"
 
 
 def table(head: Sequence[str], body: Iterable[Sequence[str]]) -> Lines:
