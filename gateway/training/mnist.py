@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
@@ -265,3 +266,16 @@ def card_of(folder: Path, seed: int, figures: tuple[tuple[str, dict[str, float]]
 def ship(outcome: Outcome, out: Path) -> None:
     """Write the model, its spec and its card."""
     write(out, outcome.card, outcome.model, outcome.spec)
+
+
+@click.command("mnist")
+@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Where model, spec and card go.")
+@click.option("--seed", default=1, show_default=True)
+def command(data: Path, out: Path | None, seed: int) -> None:
+    """Train the reader of digits for the delivery demo, ask the official test images once."""
+    outcome = train(data, seed)
+    for name, value in outcome.figures.items():
+        click.echo(f"{name} {value:.6g}")
+    if out is not None:
+        ship(outcome, out)

@@ -8,10 +8,12 @@ ship nothing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import click
 import numpy as np
 
 from gateway.detection.spec import Column, ColumnKind
@@ -252,3 +254,10 @@ def evaluate(folder: Path) -> list[Report]:
             test,
         ),
     ]
+
+
+@click.command("mqttset")
+@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def command(data: Path) -> None:
+    """Evaluate detectors of attacked MQTT devices on MQTTset's captures; nothing is shipped. Prints JSON."""
+    click.echo(json.dumps([found._asdict() for found in evaluate(data)], indent=1))
