@@ -1,14 +1,16 @@
-"""Deploying the two contracts, and the section of the configuration that comes of it."""
+"""Deploying the three contracts, and the section of the configuration that comes of it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from gateway.chain.contracts import Contracts, creation_code, has_role, verify_contracts
+from gateway.chain.models import GRANTER_ROLE, verify_model_contract
 from gateway.chain.operator import NotSent, Operator, Signer, Terms, Tx, estimate, price_of
-from gateway.chain.port import Chain, ChainError, ChainMisconfigured
+from gateway.chain.port import Chain, ChainError, ChainMisconfigured, TxReceipt
 from gateway.chain.refusals import ROLES
 from gateway.cli.chain_link import address_text, ether, gwei
 from gateway.config.model import ChainConfig
@@ -16,10 +18,12 @@ from gateway.config.model import ChainConfig
 ANCHOR_LOG_GAS: Final = 460_000
 """Deploying AnchorLog, as measured (docs/spec/contracts.md) and rounded up: it asks for a registry with code, so that
 no node can estimate it before the registry is there."""
+MODEL_REGISTRY_GAS: Final = 2_850_000
+"""Deploying ModelRegistry, likewise."""
 
 
 class Roles(NamedTuple):
-    """Who may do what in the registry, 20 bytes each."""
+    """Who may do what, 20 bytes each. The admin is that of both registries; the registrar grants models too."""
 
     admin: bytes
     registrar: bytes
@@ -27,10 +31,11 @@ class Roles(NamedTuple):
 
 
 class Deployed(NamedTuple):
-    """Both contracts on their chain."""
+    """The contracts on their chain."""
 
     chain_id: int
     contracts: Contracts
+    model_registry: bytes
     deploy_block: int
     gas_used: int
     cost_wei: int
@@ -41,6 +46,7 @@ class Deployed(NamedTuple):
             "chain_id": self.chain_id,
             "registry": address_text(self.contracts.registry),
             "anchor_log": address_text(self.contracts.anchor_log),
+            "model_registry": address_text(self.model_registry),
             "deploy_block": self.deploy_block,
             "gas_used": self.gas_used,
             "cost_wei": self.cost_wei,
@@ -48,7 +54,7 @@ class Deployed(NamedTuple):
 
 
 class HalfDeployed(NotSent):
-    """The registry is there, the log is not: how to go on is in the words."""
+    """Some contracts are there, others are not: how to go on is in the words."""
 
 
 async def estimated(chain: Chain, sender: bytes, roles: Roles, terms: Terms) -> dict[str, Any]:
@@ -61,7 +67,7 @@ async def estimated(chain: Chain, sender: bytes, roles: Roles, terms: Terms) -> 
         price = price_of(await view.fees(), terms)
         needed = await estimate(view, sender, _registry_tx(roles), terms)
         balance = await view.balance(sender)
-    gas = needed.gas + ANCHOR_LOG_GAS
+    gas = needed.gas + ANCHOR_LOG_GAS + MODEL_REGISTRY_GAS
     return {
         "chain_id": chain.chain_id,
         "gas": gas,
@@ -77,53 +83,67 @@ def estimate_words(facts: dict[str, Any]) -> str:
     """An estimate for people."""
     enough = "enough" if facts["enough"] else "NOT enough"
     return (
-        f"Chain {facts['chain_id']}: two contracts would take {facts['gas']} gas, {ether(facts['cost_wei'])} at "
+        f"Chain {facts['chain_id']}: three contracts would take {facts['gas']} gas, {ether(facts['cost_wei'])} at "
         f"{gwei(facts['price_wei'])} a unit now.\n"
         f"The account {facts['account']} has {ether(facts['balance_wei'])}: {enough}. Nothing was sent."
     )
 
 
 class Standing(NamedTuple):
-    """A registry that is there already, and its block."""
+    """A registry that is there already, and its block; with ``anchor_log``, the log too."""
 
     registry: bytes
     deploy_block: int
+    anchor_log: bytes | None = None
 
 
 async def deploy(
     chain: Chain, signer: Signer, roles: Roles, terms: Terms, standing: Standing | None = None
 ) -> Deployed:
-    """Deploy both contracts, or AnchorLog alone for a registry that is there; then verify them.
+    """Deploy the contracts, or those that are missing beside a registry that is there; then verify them all.
 
     Raises:
-        HalfDeployed: the second failed.
+        HalfDeployed: the registry was deployed, another contract failed.
         Refused, NotSent, NotSettled, ChainError: as ``Operator.send``.
         ChainMisconfigured: what was deployed does not answer as our contracts do.
     """
     operator = Operator(chain, signer, terms)
-    gas, cost = 0, 0
+    spent: list[TxReceipt] = []
+
+    async def create(name: str, *args: object) -> bytes:
+        address, receipt = await operator.create(creation_code(name, *args), f"deploying {name}")
+        spent.append(receipt)
+        return address
+
     if standing is None:
-        registry, receipt = await operator.create(_registry_tx(roles).data, "deploying IdentityRegistry")
-        block, gas, cost = receipt.block_number, receipt.gas_used, receipt.gas_used * receipt.price_wei
+        registry = await create("IdentityRegistry", *_texts(roles))
+        block, log = spent[0].block_number, None
     else:
-        registry, block = standing
+        registry, block, log = standing
+    where, names = f"0x{registry.hex()}", "IdentityRegistry is"
     try:
-        log, receipt = await operator.create(creation_code("AnchorLog", f"0x{registry.hex()}"), "deploying AnchorLog")
+        if log is None:
+            log = await create("AnchorLog", where)
+            names = "IdentityRegistry and AnchorLog are"
+        models = await create("ModelRegistry", where, *_texts((roles.admin, roles.registrar)))
     except ChainError as error:
-        if standing is not None:
+        if not spent:
             raise
         raise HalfDeployed(
-            f"{error}. IdentityRegistry is there: go on with --registry-address {address_text(registry)} "
-            f"--deploy-block {block}"
+            f"{error}. {names} there: go on with --registry-address {address_text(registry)} --deploy-block {block}, "
+            "which deploys the others"
         ) from None
     contracts = Contracts(registry, log)
     async with chain.view() as view:
         await verify_contracts(view, contracts)
-        for role, account in zip(ROLES, roles, strict=True):
-            if standing is None and not await has_role(view, registry, role, account):
-                raise ChainMisconfigured(f"the registry {address_text(registry)} did not give the {role} as told")
-    gas, cost = gas + receipt.gas_used, cost + receipt.gas_used * receipt.price_wei
-    return Deployed(chain.chain_id, contracts, block, gas, cost)
+        await verify_model_contract(view, models, registry)
+        given = [] if standing is not None else [(registry, *each) for each in zip(ROLES, roles, strict=True)]
+        given += [(models, ROLES[0], roles.admin), (models, GRANTER_ROLE, roles.registrar)]
+        for contract, role, account in given:
+            if not await has_role(view, contract, role, account):
+                raise ChainMisconfigured(f"the contract {address_text(contract)} did not give the {role} as told")
+    gas, cost = sum(each.gas_used for each in spent), sum(each.gas_used * each.price_wei for each in spent)
+    return Deployed(chain.chain_id, contracts, models, block, gas, cost)
 
 
 def section(config: ChainConfig, deployed: Deployed) -> str:
@@ -144,14 +164,18 @@ def section(config: ChainConfig, deployed: Deployed) -> str:
         f"chain_id = {facts['chain_id']}",
         f'registry = "{facts["registry"]}"',
         f'anchor_log = "{facts["anchor_log"]}"',
+        f'model_registry = "{facts["model_registry"]}"',
         f"deploy_block = {facts['deploy_block']}",
     ]
     return "\n".join(lines) + "\n"
 
 
 def _registry_tx(roles: Roles) -> Tx:
-    data = creation_code("IdentityRegistry", *(f"0x{account.hex()}" for account in roles))
-    return Tx(None, data, "deploying IdentityRegistry")
+    return Tx(None, creation_code("IdentityRegistry", *_texts(roles)), "deploying IdentityRegistry")
+
+
+def _texts(accounts: Iterable[bytes]) -> list[str]:
+    return [f"0x{account.hex()}" for account in accounts]
 
 
 def _may_hold_a_key(url: str) -> bool:
