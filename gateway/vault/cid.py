@@ -121,7 +121,10 @@ def read_cid(data: bytes | bytearray | memoryview, offset: int = 0) -> tuple[Cid
         CidUnfinished: the data end within it.
         CidError: no CID begins there.
     """
-    if bytes(data[offset : offset + 2]) == _HEAD_V0:
+    head = bytes(data[offset : offset + 2])
+    if head == _HEAD_V0[:1]:
+        raise CidUnfinished("the bytes end within a CID")
+    if head == _HEAD_V0:
         codec, code, length, at = int(Codec.DAG_PB), _SHA2_256, DIGEST_BYTES, offset + 2
     else:
         codec, code, length, at = _head(data, offset)

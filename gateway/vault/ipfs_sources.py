@@ -7,7 +7,7 @@ module imports aiohttp (extra ``chain``).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack
 from http import HTTPStatus
 from pathlib import Path
@@ -15,9 +15,11 @@ from typing import Final
 
 import aiohttp
 
+from gateway.config.model import IpfsConfig
 from gateway.vault import car
 from gateway.vault.blocks import BlockStore, BlockStoreFault
 from gateway.vault.cid import BLOCK_BYTES, Block, Cid, Codec
+from gateway.vault.ipfs import FetchTimes, Sources
 from gateway.vault.ipfs_http import CHUNK, ERROR_BYTES, HTTP_ERRORS, HttpPeer
 from gateway.vault.source import BlockSource, SourceFailure, SourceFault
 
@@ -246,3 +248,32 @@ class _GatewayFile:
             raise self._peer.failed(error) from None
         if self._next is None:
             self._blocks = None
+
+
+def block_store(config: IpfsConfig, data_dir: Path) -> BlockStore:
+    """The local block store of a configuration; nothing is opened."""
+    return BlockStore(Path(config.block_store) if config.block_store else data_dir / "blocks", config.store_bytes)
+
+
+def open_sources(config: IpfsConfig, store: BlockStore, monotonic_s: Callable[[], float]) -> Sources:
+    """The sources of a configuration that was checked, in its order; nothing is asked.
+
+    Blocks are kept in ``store`` when the store is one of the sources.
+    """
+    sources: list[BlockSource] = []
+    for text in config.sources:
+        kind, _, where = text.partition(":")
+        if kind == "car":
+            sources.append(CarFile(Path(where)))
+        elif kind == "kubo":
+            sources.append(KuboSource(where))
+        elif kind == "gateway":
+            sources.append(GatewaySource(where))
+        else:
+            sources.append(StoreSource(store))
+    return Sources(
+        sources,
+        store=store if "store" in config.sources else None,
+        times=FetchTimes(config.block_timeout_s, config.file_timeout_s),
+        monotonic_s=monotonic_s,
+    )
