@@ -22,6 +22,8 @@ from gateway.message import Envelope, Rejected, RejectReason
 from gateway.registry.line import LineRefused, parse_line
 from gateway.tlog import checkpoint, proof
 from gateway.tlog.entry import EntryError, encode_entry, parse_entry
+from gateway.vault import cipher, manifest
+from gateway.vault.refusal import ModelRefusal, ModelRefused
 
 MAX_BYTES: Final = 65536
 READING_FORMATS: Final = (50, 60, 110, 112)
@@ -168,6 +170,42 @@ def _registry_line(data: bytes) -> None:
         parse_line(data)
 
 
+def _manifest(data: bytes) -> None:
+    try:
+        signed = manifest.parse_envelope(data)
+    except ModelRefused as refusal:
+        _must(refusal.reason is ModelRefusal.MANIFEST_MALFORMED, "a wrong reason")
+        return
+    tagged = cbor2.loads(data)
+    protected, unprotected, payload, signature = tagged.value
+    _must((tagged.tag, unprotected) == (18, {}), "not a COSE_Sign1")
+    _must(
+        cbor2.loads(protected) == {1: {"Ed25519": -19, "ES256": -9}[signed.alg], 3: manifest.CONTENT_TYPE}, "a header"
+    )
+    _must((signed.payload, signed.signature) == (payload, signature), "another payload or signature")
+    _must(signed.signing_input == cbor2.dumps(["Signature1", protected, b"", payload]), "another signing input")
+
+
+def _manifest_payload(data: bytes) -> None:
+    try:
+        said = manifest.parse_payload(data)
+    except ModelRefused as refusal:
+        _must(refusal.reason is ModelRefusal.MANIFEST_MALFORMED, "a wrong reason")
+        return
+    _must(manifest.encode_payload(said) == data, "a manifest with two forms")
+
+
+def _ciphertext(data: bytes) -> None:
+    """The key and context of the seeds: only they, whole, may decrypt, and to what encrypts to them again."""
+    key, context = b"\x44" * 32, cipher.model_context("pump-vibration", 3)
+    cut = data[0] if data else 0
+    try:
+        message = b"".join(cipher.decrypt([data[:cut], data[cut:]], key, context))
+    except ModelRefused:
+        return
+    _must(b"".join(cipher.encrypt([message], key, context, data[:24])) == data, "a ciphertext with two forms")
+
+
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "cose": _cose,
     "cose_header": _cose_header,
@@ -180,4 +218,7 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "checkpoint": _checkpoint,
     "proof": _proof,
     "registry_line": _registry_line,
+    "manifest": _manifest,
+    "manifest_payload": _manifest_payload,
+    "ciphertext": _ciphertext,
 }
