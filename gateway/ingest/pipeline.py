@@ -235,6 +235,9 @@ class Ingest:
             self.counters.rejected[reason] += 1
             candidate = ticket.candidate
             device_id = None if candidate is None else candidate.envelope.device_id
+            # Only what the device's own key signed may make it look bad, and a repetition is no misdeed.
+            if candidate is not None and candidate.held and reason is not RejectReason.DUPLICATE:
+                self._scorer.refused(candidate.envelope.device_id)
             if reason is RejectReason.RATE_LIMITED and ticket.retry_after_s is None and candidate is not None:
                 ticket.retry_after_s = self._admission.retry_after_s(candidate)
             if self._clerk.refused(reason, device_id):

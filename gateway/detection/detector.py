@@ -1,0 +1,257 @@
+"""What the scoring process does with a batch: readings, statistics, selection, rows, models, verdicts.
+
+The process around it is ``gateway.detection.worker``; here is no pipe and no clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, NamedTuple
+
+from gateway.detection import frames
+from gateway.detection.features import Row
+from gateway.detection.frames import Message, Result
+from gateway.detection.interpreter import ModelFault, ModelRefused, Network, load
+from gateway.detection.port import LoadedModel, UnscoredReason
+from gateway.detection.selection import Candidate, choose, domain_of, rank
+from gateway.detection.traffic import DeviceTraffic, TrafficTable
+from gateway.detection.verdict import judge
+from gateway.detection.windows import Windows
+from gateway.envelope.readings import NotScorable, Readings, readings
+
+_REMEMBERED_RANKS: Final = 256
+
+
+class Bounds(NamedTuple):
+    """What the tables of the devices may hold."""
+
+    traffic_devices: int
+    window_bytes: int
+
+
+class _Held(NamedTuple):
+    """A model in force, with its place and its windows (None for a window of one)."""
+
+    place: int
+    model: LoadedModel
+    network: Network
+    windows: Windows | None
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A message that has no result yet; ``ranked`` are the models that may still be asked."""
+
+    at: int
+    message: Message
+    readings: Readings
+    traffic: DeviceTraffic | None
+    ranked: tuple[int, ...]
+
+
+class Detector:
+    """The models in force and the devices' past.
+
+    Args:
+        bounds: of the tables.
+        running: told the place of the model that is about to run, and None behind it: so that whoever finds this
+            process dead or silent knows which model it was.
+    """
+
+    def __init__(self, bounds: Bounds, running: Callable[[int | None], None]) -> None:
+        self._bounds = bounds
+        self._running = running
+        self._held: dict[int, _Held] = {}
+        self._places: list[int] = []
+        self._candidates: list[Candidate] = []
+        self._ranks: dict[object, tuple[int, ...]] = {}
+        self._traffic: TrafficTable | None = None
+        self._windows: dict[object, Windows] = {}
+
+    def load(self, models: Sequence[LoadedModel]) -> list[str | None]:
+        """Take these models in place of the ones before, if every one of them can be loaded.
+
+        A model that is in force already goes on as it is. Windows go on where the rows are made in the same way, and
+        traffic statistics do in any case: a new version does not start blind.
+
+        Returns:
+            Why each was refused, None for each that was not; one refusal, and everything stays as it was.
+        """
+        known = {held.model.manifest_sha256: held.network for held in self._held.values()}
+        networks: dict[int, Network] = {}
+        refusals: list[str | None] = []
+        for place, model in enumerate(models):
+            refusals.append(None)
+            if not model.data:
+                continue
+            try:
+                self._running(place)
+                networks[place] = known.get(model.manifest_sha256) or load(model)
+            except ModelRefused as refused:
+                refusals[place] = str(refused)
+            finally:
+                self._running(None)
+        if not any(refusals):
+            self._take(models, networks)
+        return refusals
+
+    def _take(self, models: Sequence[LoadedModel], networks: dict[int, Network]) -> None:
+        windows: dict[object, Windows] = {}
+        self._held = {}
+        for place, network in networks.items():
+            inputs, pipeline = network.pipeline.inputs, network.pipeline
+            table = None
+            if inputs.window > 1:
+                key = (inputs.columns, inputs.window)
+                table = windows[key] = self._windows.get(key) or Windows(
+                    inputs.window, pipeline.width, self._bounds.window_bytes
+                )
+            self._held[place] = _Held(place, models[place], network, table)
+        self._windows = windows
+        self._places = list(networks)
+        self._candidates = [
+            Candidate(held.model.manifest_sha256, held.model.spec.selector, held.network.pipeline)
+            for held in self._held.values()
+        ]
+        self._ranks = {}
+        if any(network.pipeline.statistics for network in networks.values()):
+            self._traffic = self._traffic or TrafficTable(self._bounds.traffic_devices)
+        else:
+            self._traffic = None
+
+    def score(
+        self, messages: Sequence[Message], refused: Iterable[str] = (), aside: int = 0
+    ) -> tuple[list[Result], list[int]]:
+        """Score a batch.
+
+        Args:
+            messages: accepted messages, in the order of the log.
+            refused: devices of which a message was refused since the last batch.
+            aside: models that are not to be asked, as bits.
+
+        Returns:
+            A result a message, in their order; the places of models that raised and no longer pass their smoke test.
+        """
+        if self._traffic is not None:
+            for device_id in refused:
+                self._traffic.use(device_id).refused()
+        results = [_NO_READINGS] * len(messages)
+        pending = []
+        for at, message in enumerate(messages):
+            traffic = self._counted(message)
+            found = readings(message.content_format, message.payload, issued_at=message.issued_at)
+            if isinstance(found, Readings):
+                ranked = self._ranked(message, found)
+                left = tuple(place for place in ranked if not aside >> place & 1) if aside else ranked
+                if left:
+                    pending.append(_Pending(at, message, found, traffic, left))
+                else:
+                    results[at] = _FAULTED if ranked else _NO_FITTING
+        faults: list[int] = []
+        while pending:
+            pending = self._round(pending, results, faults)
+        return results, faults
+
+    def _counted(self, message: Message) -> DeviceTraffic | None:
+        if self._traffic is None:
+            return None
+        traffic = self._traffic.use(message.device_id)
+        traffic.accepted(message.received_ms, int(message.issued_at * 1000), len(message.payload))
+        return traffic
+
+    def _ranked(self, message: Message, found: Readings) -> tuple[int, ...]:
+        """The places of the models that are meant for the message; asked once for each kind of message."""
+        scalars, tensors, texts = found
+        domains = [domain_of(candidate.selector, message.device_id) for candidate in self._candidates]
+        key = (message.content_format, *domains, tuple(scalars), tuple(tensors), tuple(texts))
+        ranked = self._ranks.get(key)
+        if ranked is None:
+            if len(self._ranks) >= _REMEMBERED_RANKS:
+                self._ranks.clear()
+            names = {*scalars, *tensors, *texts}
+            order = rank(self._candidates, message.device_id, message.content_format, names)
+            ranked = self._ranks[key] = tuple(self._places[place] for place in order)
+        return ranked
+
+    def _round(self, pending: Sequence[_Pending], results: list[Result], faults: list[int]) -> list[_Pending]:
+        """Give each message to the first model that takes it; return those whose model raised, without that model."""
+        groups: dict[int, list[tuple[_Pending, bytes]]] = {}
+        for one in pending:
+            chosen = choose(one.ranked, partial(self._row, one))
+            if isinstance(chosen, NotScorable):
+                results[one.at] = frames.unscored(UnscoredReason(chosen.reason))
+                continue
+            windows = self._held[chosen.place].windows
+            inputs = chosen.row.values.tobytes()
+            if windows is not None:
+                whole = windows.push(one.message.device_id, chosen.row.values)
+                if whole is None:
+                    results[one.at] = _WINDOW_SHORT
+                    continue
+                inputs = whole
+            groups.setdefault(chosen.place, []).append((one, inputs))
+        left: list[_Pending] = []
+        for place, group in groups.items():
+            left += self._run(self._held[place], group, results, faults)
+        return left
+
+    def _row(self, one: _Pending, place: int) -> Row | NotScorable:
+        return self._held[place].network.pipeline.row(one.readings, one.traffic)
+
+    def _run(
+        self, held: _Held, group: list[tuple[_Pending, bytes]], results: list[Result], faults: list[int]
+    ) -> list[_Pending]:
+        """Ask a model about its share of the batch; return the messages for which another has to be asked."""
+        try:
+            self._ask(held, group, results)
+        except ModelFault:
+            if not self._holds(held):
+                faults.append(held.place)
+                return [pending for one, _ in group for pending in _without(one, held.place, results)]
+        else:
+            return []
+        # The model is well, an input is not: the others in the batch are not to suffer for it.
+        left: list[_Pending] = []
+        for one in group:
+            try:
+                self._ask(held, [one], results)
+            except ModelFault:
+                left += _without(one[0], held.place, results)
+        return left
+
+    def _holds(self, held: _Held) -> bool:
+        self._running(held.place)
+        try:
+            return held.network.holds()
+        finally:
+            self._running(None)
+
+    def _ask(self, held: _Held, group: list[tuple[_Pending, bytes]], results: list[Result]) -> None:
+        self._running(held.place)
+        try:
+            answers = held.network.answers(b"".join(inputs for _, inputs in group), len(group))
+        finally:
+            self._running(None)
+        for (one, inputs), answer in zip(group, answers, strict=True):
+            judged = judge(held.network.outputs, answer, memoryview(inputs).cast("f"))
+            if isinstance(judged, NotScorable):
+                results[one.at] = frames.unscored(UnscoredReason(judged.reason))
+            else:
+                results[one.at] = frames.scored(judged.verdict, held.place, judged.score, judged.label)
+
+
+_NO_READINGS: Final = frames.unscored(UnscoredReason.NO_READINGS)
+_NO_FITTING: Final = frames.unscored(UnscoredReason.NO_FITTING_MODEL)
+_WINDOW_SHORT: Final = frames.unscored(UnscoredReason.WINDOW_SHORT)
+_FAULTED: Final = frames.unscored(UnscoredReason.MODEL_FAULT)
+
+
+def _without(one: _Pending, place: int, results: list[Result]) -> list[_Pending]:
+    """Keep a message pending without one of its models; when that was the last, it is unscored."""
+    one.ranked = tuple(other for other in one.ranked if other != place)
+    if one.ranked:
+        return [one]
+    results[one.at] = _FAULTED
+    return []
