@@ -108,8 +108,8 @@ async def endless(gateway: IpfsGateway, request: web.Request, cid: Cid) -> web.S
 
 
 async def drip(gateway: IpfsGateway, request: web.Request, cid: Cid) -> web.StreamResponse:
-    """A byte now and then."""
-    return await _forever(gateway, request, b"\x00", 0.02)
+    """A byte now and then: of a raw block, or of a header that is said to have 58."""
+    return await _forever(gateway, request, b"\x3a", 0.02)
 
 
 async def foreign_blocks(gateway: IpfsGateway, request: web.Request, cid: Cid) -> web.StreamResponse:
@@ -123,7 +123,7 @@ async def redirect(gateway: IpfsGateway, request: web.Request, cid: Cid) -> web.
 
 
 async def gzip_bomb(gateway: IpfsGateway, request: web.Request, cid: Cid) -> web.StreamResponse:
-    body = gzip.compress(bytes(1 << 26), 9)
+    body = gzip.compress(bytes(1 << 20), 9) * 256
     return web.Response(body=body, headers={"Content-Encoding": "gzip", "Content-Type": RAW_TYPE})
 
 
