@@ -13,6 +13,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from gateway.detection.port import LoadedModel
+from gateway.detection.scorer import ModelSet
 from gateway.detection.spec import (
     Column,
     ColumnKind,
@@ -23,7 +24,6 @@ from gateway.detection.spec import (
     Selector,
     SmokeTest,
 )
-from gateway.detection.scorer import ModelSet
 from gateway.message import Alg, Encoding, Envelope, RawMessage, VerifiedMessage
 
 ANY = Selector()
