@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 import cbor2
+import fuzz_ipfs
 
 from gateway import cbor, receipt
 from gateway.envelope import decode, facts
@@ -218,6 +219,7 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "checkpoint": _checkpoint,
     "proof": _proof,
     "registry_line": _registry_line,
+    **fuzz_ipfs.TARGETS,
     "manifest": _manifest,
     "manifest_payload": _manifest_payload,
     "ciphertext": _ciphertext,
