@@ -1,6 +1,6 @@
 module securenet.invalid/tools/kubo
 
-go 1.26.8
+go 1.25
 
 require (
 	bazil.org/fuse v0.0.0-20200117225306-7b5117fecadc // indirect
