@@ -144,7 +144,11 @@ class IpfsConfig:
         "empty: none.",
         "",
     )
-    block_store: str = key("Directory of the local block store; empty: blocks, below gateway.data_dir.", "")
+    block_store: str = key(
+        "Directory of the local block store; empty: blocks, below gateway.data_dir, where it counts towards "
+        "journal.budget_bytes and takes a quarter of that at most.",
+        "",
+    )
     store_bytes: int = key(
         "The local block store stays below this; blocks unused for longest go first.", 1 << 30, low=4 << 20
     )

@@ -95,7 +95,7 @@ class BlockStore:
                 return
             size = len(block.data)
             if size > self._budget_bytes:
-                raise BlockStoreFault("a block is larger than ipfs.store_bytes: raise it")
+                raise BlockStoreFault("a block is larger than the block store may be: raise ipfs.store_bytes")
             while sizes and self.used_bytes + size > self._budget_bytes:
                 self._evict(next(iter(sizes)))
             self._write(block)

@@ -94,7 +94,9 @@ class _Shelf:
         self._bytes += len(block.data)
         budget = self._store.budget_bytes
         if self._bytes > budget:
-            raise BlockStoreFault(f"the file does not fit into the {budget} bytes of ipfs.store_bytes: raise it")
+            raise BlockStoreFault(
+                f"the file does not fit into the {budget} bytes of the block store: see ipfs.store_bytes and ipfs.block_store"
+            )
         await asyncio.to_thread(self._store.put, block)
 
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import aiohttp
 
-from gateway.config.model import IpfsConfig
+from gateway.config.model import Config, IpfsConfig
 from gateway.vault import car
 from gateway.vault.blocks import BlockStore, BlockStoreFault
 from gateway.vault.cid import BLOCK_BYTES, Block, Cid, Codec
@@ -25,6 +25,7 @@ from gateway.vault.source import BlockSource, SourceFailure, SourceFault
 
 RAW_TYPE: Final = "application/vnd.ipld.raw"
 CAR_ENTRIES: Final = 1 << 16
+_SHARE_OF_JOURNAL: Final = 4
 _STREAM_BYTES: Final = 1 << 40
 """No bound of its own: a stream is read no further than one block ahead of a walk that is bounded."""
 _STREAM_FAILURES: Final = {
@@ -250,9 +251,16 @@ class _GatewayFile:
             self._blocks = None
 
 
-def block_store(config: IpfsConfig, data_dir: Path) -> BlockStore:
-    """The local block store of a configuration; nothing is opened."""
-    return BlockStore(Path(config.block_store) if config.block_store else data_dir / "blocks", config.store_bytes)
+def block_store(config: Config) -> BlockStore:
+    """The local block store of a configuration; nothing is opened.
+
+    Below the data directory it is counted in the journal's budget, which it may not crowd out: a quarter at most.
+    """
+    ipfs = config.ipfs
+    if ipfs.block_store:
+        return BlockStore(Path(ipfs.block_store), ipfs.store_bytes)
+    most = config.journal.budget_bytes // _SHARE_OF_JOURNAL
+    return BlockStore(config.gateway.data_dir / "blocks", min(ipfs.store_bytes, most))
 
 
 def open_sources(config: IpfsConfig, store: BlockStore, monotonic_s: Callable[[], float]) -> Sources:

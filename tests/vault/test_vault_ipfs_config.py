@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config.load import ConfigError, parse_config
-from gateway.config.model import IpfsConfig
+from gateway.config.model import Config, GatewayConfig, IpfsConfig
 from gateway.vault.cid import Codec, block_of
 from gateway.vault.ipfs_sources import block_store, open_sources
 
@@ -37,14 +37,22 @@ def test_a_fault_is_told_with_its_key(text, key, problem):
 
 def test_sources_come_in_the_order_of_the_configuration():
     text = 'sources = ["car:/media/usb/bundle.car", "store", "kubo:http://127.0.0.1:5001", "gateway:https://a.example/x"]'
-    config = parse_config(HEAD + text, Path("gateway.toml")).ipfs
-    sources = open_sources(config, block_store(config, Path("/nowhere")), lambda: 0.0)
+    config = parse_config(HEAD + text, Path("gateway.toml"))
+    sources = open_sources(config.ipfs, block_store(config), lambda: 0.0)
     labels = [health.label for health in sources.health()]
     assert labels == ["car bundle.car", "store", "kubo http://127.0.0.1:5001", "gateway https://a.example"]
 
 
 def test_the_store_is_below_the_data_unless_it_is_named(tmp_path):
     block = block_of(Codec.RAW, b"x")
-    block_store(IpfsConfig(), tmp_path / "data").put(block)
-    block_store(dataclasses.replace(IpfsConfig(), block_store=str(tmp_path / "else")), tmp_path / "data").put(block)
+    gateway = GatewayConfig(id="gw-1", fleet="plant", data_dir=tmp_path / "data")
+    block_store(Config(gateway=gateway)).put(block)
+    block_store(Config(gateway=gateway, ipfs=IpfsConfig(block_store=str(tmp_path / "else")))).put(block)
     assert len(list((tmp_path / "data" / "blocks").iterdir())) == len(list((tmp_path / "else").iterdir())) == 1
+
+
+def test_below_the_data_the_store_leaves_room_for_the_journal():
+    config = parse_config(HEAD.replace("[ipfs]\n", "[journal]\nbudget_bytes = 200_000_000\n"), Path("gateway.toml"))
+    assert block_store(config).budget_bytes == 50_000_000
+    elsewhere = dataclasses.replace(config, ipfs=IpfsConfig(block_store="/srv/blocks"))
+    assert block_store(elsewhere).budget_bytes == config.ipfs.store_bytes
