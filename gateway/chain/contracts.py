@@ -1,4 +1,4 @@
-"""The two contracts as typed calls (docs/spec/contracts.md): bytes for a view, values out of its answers.
+"""The contracts as typed calls (docs/spec/contracts.md): bytes for a view, values out of its answers.
 
 Importing this imports ``eth_abi``, a part of the extra ``chain``; nothing here does I/O.
 """
@@ -246,7 +246,7 @@ def _answer(types: tuple[str, ...], data: bytes) -> tuple[Any, ...]:
 
 @cache
 def artifact(name: str) -> dict[str, Any]:
-    """ABI and bytecode of ``IdentityRegistry`` or ``AnchorLog``, as committed."""
+    """ABI and bytecode of ``IdentityRegistry``, ``AnchorLog`` or ``ModelRegistry``, as committed."""
     text = files("gateway.chain").joinpath("artifacts", f"{name}.json").read_text(encoding="utf-8")
     loaded: dict[str, Any] = json.loads(text)
     return loaded
@@ -255,7 +255,7 @@ def artifact(name: str) -> dict[str, Any]:
 @cache
 def _errors() -> dict[bytes, tuple[str, tuple[str, ...]]]:
     known = {}
-    for name in ("IdentityRegistry", "AnchorLog"):
+    for name in ("IdentityRegistry", "AnchorLog", "ModelRegistry"):
         for entry in artifact(name)["abi"]:
             if entry["type"] == "error":
                 types = tuple(value["type"] for value in entry["inputs"])

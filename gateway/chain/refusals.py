@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from gateway.chain.contracts import MAX_BATCH, error_of, topic_of
 
 ROLES: Final = ("DEFAULT_ADMIN_ROLE", "REGISTRAR_ROLE", "SUSPENDER_ROLE")
+_MODEL_ROLES: Final = ("PUBLISHER_ROLE", "GRANTER_ROLE")
 _SHOWN_CHARACTERS: Final = 80
 
 
@@ -82,11 +83,72 @@ _WORDS: Final[dict[str, Words]] = {
     "ZeroAccount": (lambda: "the account is zero", "name the account"),
 }
 
+_MODEL_WORDS: Final[dict[str, Words]] = {
+    "AlreadyExpired": (lambda until: f"the version is valid until {until} only, which is over", "choose a later end"),
+    "FloorAboveNewest": (
+        lambda name, floor, newest: f"the floor {floor} of {_quoted(name)} is above its newest version {newest}",
+        "publish the version first; to stop the newest one, revoke it",
+    ),
+    "FloorFalls": (
+        lambda name, floor, before: f"the floor of {_quoted(name)} is {before} and would fall to {floor}",
+        "a floor never falls; publish a new version",
+    ),
+    "InvalidCid": (lambda cid: f"{_quoted(cid)} is no CID", "write the CID as base32 or base58btc text"),
+    "InvalidModelId": (
+        lambda name: f"{_quoted(name)} is no model id",
+        "1-64 characters of A-Z a-z 0-9 . _ : -, and not one of . .. gateway",
+    ),
+    "InvalidOutcome": (
+        lambda result, _reason: f"the outcome {result} does not go with its reason",
+        "a refusal has a reason of a-z 0-9 -, what is loaded has none",
+    ),
+    "InvalidPublisherKey": (
+        lambda account: f"the signing key of {account} is no point that may be registered",
+        "export the public key again: 32 bytes of Ed25519, or 65 bytes of uncompressed P-256",
+    ),
+    "InvalidSha256": (lambda: "the SHA-256 of the manifest is zero", "give the one of the whole envelope"),
+    "NeverGranted": (
+        lambda model, gateway: f"the gateway {_quoted(gateway)} never had the grant of {_quoted(model)}",
+        "check the spelling",
+    ),
+    "NotAGateway": (
+        lambda name: f"{_quoted(name)} is no miner of the registry, or a revoked one",
+        "register the gateway first; check the spelling",
+    ),
+    "NotAPublisher": (
+        lambda account: f"the account {account} is no publisher, or has no signing key",
+        "let the admin register it with its key",
+    ),
+    "NotAnActiveMiner": (
+        lambda account: f"the account {account} is not that of an active miner",
+        "securenet miner show says who is; register, renew or reinstate the miner",
+    ),
+    "NotGranter": (
+        lambda name, account: (
+            f"the account {account} neither owns the model {_quoted(name)} nor has the GRANTER_ROLE"
+        ),
+        "sign with the owner's account or the granter's",
+    ),
+    "NotOwner": (
+        lambda name, account: f"the account {account} does not own the model {_quoted(name)}",
+        "sign with the owner's account, or let the admin assign the model",
+    ),
+    "StaleVersion": (
+        lambda name, version, newest: f"the version {version} of {_quoted(name)} is not above {newest}",
+        "versions rise; choose a higher one",
+    ),
+    "UnknownVersion": (
+        lambda name, version: f"the model {_quoted(name)} has no version {version}",
+        "check the id and the version",
+    ),
+}
+_ALL_WORDS: Final = _WORDS | _MODEL_WORDS
+
 
 def explain(data: bytes) -> Refusal:
     """What ``CallReverted.data`` means."""
     name, values = error_of(data)
-    words = _WORDS.get(name)
+    words = _ALL_WORDS.get(name)
     if words is None:
         said = f" (0x{data[:36].hex()})" if data else ""
         return Refusal(
@@ -103,12 +165,12 @@ def role_name(role: bytes) -> str:
     """A role by its name; its number when it is not one of ours."""
     if not any(role):
         return ROLES[0]
-    return next((name for name in ROLES[1:] if topic_of(name) == role), f"role 0x{role.hex()}")
+    return next((name for name in (*ROLES[1:], *_MODEL_ROLES) if topic_of(name) == role), f"role 0x{role.hex()}")
 
 
 def known_errors() -> Sequence[str]:
     """The errors that have words, by name."""
-    return tuple(_WORDS)
+    return tuple(_ALL_WORDS)
 
 
 def _quoted(text: str) -> str:

@@ -37,9 +37,10 @@ def chain() -> None:
 @click.option("--rpc", multiple=True, required=True, metavar="URL", help="The endpoint; more than one may be named.")
 @click.option("--chain-id", type=click.IntRange(1, 2**53 - 1), help="Refuse any other chain.")
 @address_option("--admin", "Who gives and takes the roles.  [default: the account that deploys]")
-@address_option("--registrar", "Who registers, reinstates and revokes.  [default: likewise]")
+@address_option("--registrar", "Who registers, reinstates, revokes, and grants models.  [default: likewise]")
 @address_option("--suspender", "Who suspends.  [default: likewise]")
-@address_option("--registry-address", "Deploy AnchorLog alone, for this registry.")
+@address_option("--registry-address", "Deploy the other contracts, for this registry.")
+@address_option("--anchor-log-address", "With --registry-address: deploy ModelRegistry alone.")
 @click.option("--deploy-block", type=click.IntRange(0), default=0, help="With --registry-address: its block.")
 @click.option("--dry-run", is_flag=True, help="Say what it would cost.")
 @address_option("--from", "With --dry-run: whose account it would be, in the place of --key-file.", "sender")
@@ -53,12 +54,15 @@ def deploy(  # noqa: PLR0913 -- one argument an option
     registrar: str,
     suspender: str,
     registry_address: str,
+    anchor_log_address: str,
     deploy_block: int,
     dry_run: bool,
     sender: str,
     payment: Payment,
 ) -> None:
-    """Deploy both contracts, verify them, and print the section [chain] of the configuration."""
+    """Deploy the contracts, verify them, and print the section [chain] of the configuration."""
+    if anchor_log_address and not registry_address:
+        raise CliError(ExitCode.USAGE, "--anchor-log-address goes with --registry-address")
     with chain_errors():
         from gateway.chain.contracts import address_of  # noqa: PLC0415 -- needs the extra chain
         from gateway.cli import chain_deploy as work  # noqa: PLC0415 -- likewise
@@ -73,7 +77,8 @@ def deploy(  # noqa: PLR0913 -- one argument an option
             emit(cost | {"dry_run": True}, lambda: click.echo(work.estimate_words(cost)))
             return
         signer = key
-        standing = work.Standing(address_of(registry_address), deploy_block) if registry_address else None
+        log = address_of(anchor_log_address) if anchor_log_address else None
+        standing = work.Standing(address_of(registry_address), deploy_block, log) if registry_address else None
         done = ask(config, lambda client: work.deploy(client, signer, roles, terms, standing))
         section = work.section(config, done)
 

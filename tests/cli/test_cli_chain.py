@@ -58,7 +58,7 @@ def test_a_dry_run_of_deploy_says_the_cost_and_sends_nothing(world):
     sender = world.web3.eth.accounts[0]
     found = run("chain", "deploy", "--rpc", world.node.url, "--dry-run", "--from", sender, "--json")
     assert (found.exit_code, found.json["enough"], world.transactions()) == (ExitCode.OK, True, before)
-    assert 2_500_000 < found.json["gas"] < 3_500_000
+    assert 5_000_000 < found.json["gas"] < 6_500_000
     assert "Nothing was sent" in run("chain", "deploy", "--rpc", world.node.url, "--dry-run", "--from", sender).stdout
 
 
@@ -83,13 +83,25 @@ def test_a_fee_above_the_limit_is_not_paid(world):
     assert "--max-fee-gwei" in found.stderr
 
 
-def test_the_log_alone_is_deployed_for_a_registry_that_is_there(world):
+def test_what_is_missing_is_deployed_for_a_registry_that_is_there(world):
     standing = tomllib.loads(world.section)["chain"]
     before = world.transactions()
     made = world.deploy("--registry-address", standing["registry"], "--deploy-block", standing["deploy_block"])
     assert (made["registry"], made["deploy_block"]) == (standing["registry"], standing["deploy_block"])
     assert made["anchor_log"] != standing["anchor_log"]
-    assert world.transactions() == before + 1
+    assert world.transactions() == before + 2
+    there = ("--registry-address", standing["registry"], "--anchor-log-address", standing["anchor_log"])
+    alone = world.deploy(*there, "--deploy-block", standing["deploy_block"])
+    assert (alone["registry"], alone["anchor_log"]) == (standing["registry"], standing["anchor_log"])
+    assert alone["model_registry"] not in {standing["model_registry"], made["model_registry"]}
+    assert world.transactions() == before + 3
+
+
+def test_a_log_without_its_registry_is_a_wrong_command_line(world):
+    address = world.web3.eth.accounts[5]
+    found = run("chain", "deploy", "--rpc", world.node.url, *world.operator, "--anchor-log-address", address)
+    assert found.exit_code == ExitCode.USAGE
+    assert "--registry-address" in found.stderr
 
 
 def test_a_registry_address_without_code_is_told_in_words(world):

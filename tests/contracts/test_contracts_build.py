@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from support.anvil import CONTRACTS, node_path
-from support.contracts_kit import ARTIFACTS, Chain, artifact, error_selector
+from support.contracts_kit import ARTIFACTS, Chain, Models, artifact, error_selector
 
-NAMES = ["IdentityRegistry", "AnchorLog"]
+NAMES = ["IdentityRegistry", "AnchorLog", "ModelRegistry"]
 
 
 def build(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -113,7 +113,8 @@ def test_everything_public_is_explained_and_no_two_errors_share_a_selector(name)
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_deployed_code_is_the_code_of_the_artifact(chain: Chain, name):
-    contract = chain.registry if name == "IdentityRegistry" else chain.log
+    made = {"IdentityRegistry": chain.registry, "AnchorLog": chain.log, "ModelRegistry": Models(chain).contract}
+    contract = made[name]
     code = bytearray(chain.web3.eth.get_code(contract.address))
     deployed = artifact(name)["deployed"]
     for hole in deployed["immutables"]:
