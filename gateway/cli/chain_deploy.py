@@ -129,9 +129,10 @@ async def deploy(
     except ChainError as error:
         if not spent:
             raise
+        there = f" --anchor-log-address {address_text(log)}" if log else ""
         raise HalfDeployed(
-            f"{error}. {names} there: go on with --registry-address {address_text(registry)} --deploy-block {block}, "
-            "which deploys the others"
+            f"{error}. {names} there: go on with --registry-address {address_text(registry)}{there} "
+            f"--deploy-block {block}"
         ) from None
     contracts = Contracts(registry, log)
     async with chain.view() as view:

@@ -126,8 +126,8 @@ def test_never_more_is_bid_than_allowed_and_never_less_than_is_asked(quote, limi
 
 def test_every_error_of_the_contracts_has_words():
     in_abi = {
-        entry["name"] for name in ("IdentityRegistry", "AnchorLog") for entry in artifact(name)["abi"]
-        if entry["type"] == "error"
+        entry["name"] for name in ("IdentityRegistry", "AnchorLog", "ModelRegistry")
+        for entry in artifact(name)["abi"] if entry["type"] == "error"
     }  # fmt: skip
     assert set(known_errors()) == in_abi
 
