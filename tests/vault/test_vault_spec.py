@@ -138,10 +138,11 @@ def test_the_committed_files_are_what_the_script_makes(name):
 
 
 @pytest.mark.slow
-def test_every_value_of_every_byte_of_the_committed_manifest_is_refused():
+@pytest.mark.parametrize("share", range(6))
+def test_every_value_of_every_byte_of_the_committed_manifest_is_refused(share):
     good = arguments("small", PLAIN)
     publisher = parse_public_key(Alg.ED25519, good["public_key"])
-    for at in range(len(good["envelope"])):
+    for at in range(share, len(good["envelope"]), 6):
         altered = bytearray(good["envelope"])
         for change in range(1, 256):
             altered[at] = good["envelope"][at] ^ change
