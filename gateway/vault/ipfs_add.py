@@ -95,7 +95,8 @@ class _Shelf:
         budget = self._store.budget_bytes
         if self._bytes > budget:
             raise BlockStoreFault(
-                f"the file does not fit into the {budget} bytes of the block store: see ipfs.store_bytes and ipfs.block_store"
+                f"the file does not fit into the {budget} bytes of the block store: "
+                "see ipfs.store_bytes and ipfs.block_store"
             )
         await asyncio.to_thread(self._store.put, block)
 
