@@ -203,7 +203,8 @@ def parse_answer(data: bytes, ask: Ask) -> Answer:
 
 def encode_refusal(refused: AuthorityRefused) -> bytes:
     """A refusal as bytes."""
-    return to_bytes({"error": str(refused.reason), "detail": refused.detail[:_DETAIL_MAX]})
+    detail = "".join(each if each.isprintable() else "?" for each in refused.detail)
+    return to_bytes({"error": str(refused.reason), "detail": detail[:_DETAIL_MAX]})
 
 
 def parse_refusal(data: bytes) -> AuthorityRefused | None:
@@ -319,8 +320,13 @@ def _octets(value: object, size: int) -> bytes:
     return data
 
 
+def is_model(value: object) -> bool:
+    """Whether a value can be the id of a model or a gateway (FORMATS.md §1)."""
+    return isinstance(value, str) and is_id(value)
+
+
 def _model(value: object) -> str:
-    if not isinstance(value, str) or not is_id(value):
+    if not isinstance(value, str) or not is_model(value):
         raise malformed("an id is 1 to 64 characters of [A-Za-z0-9._:-]")
     return value
 
