@@ -11,11 +11,12 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from gateway.detection import frames
-from gateway.detection.features import Row
+from gateway.detection.features import Row, own_names
 from gateway.detection.frames import Message, Result
 from gateway.detection.interpreter import ModelFault, ModelRefused, Network, load
 from gateway.detection.port import LoadedModel, UnscoredReason
 from gateway.detection.selection import Candidate, choose, domain_of, rank
+from gateway.detection.spec import Selector
 from gateway.detection.traffic import DeviceTraffic, TrafficTable
 from gateway.detection.verdict import judge
 from gateway.detection.windows import Windows
@@ -66,6 +67,7 @@ class Detector:
         self._held: dict[int, _Held] = {}
         self._places: list[int] = []
         self._candidates: list[Candidate] = []
+        self._domained: list[Selector] = []
         self._ranks: dict[object, tuple[int, ...]] = {}
         self._traffic: TrafficTable | None = None
         self._windows: dict[object, Windows] = {}
@@ -115,6 +117,9 @@ class Detector:
             Candidate(held.model.manifest_sha256, held.model.spec.selector, held.network.pipeline)
             for held in self._held.values()
         ]
+        self._domained = [
+            held.model.spec.selector for held in self._held.values() if held.model.spec.selector.domains
+        ]
         self._ranks = {}
         if any(network.pipeline.statistics for network in networks.values()):
             self._traffic = self._traffic or TrafficTable(self._bounds.traffic_devices)
@@ -143,6 +148,7 @@ class Detector:
             traffic = self._counted(message)
             found = readings(message.content_format, message.payload, issued_at=message.issued_at)
             if isinstance(found, Readings):
+                found = own_names(found, message.device_id)
                 ranked = self._ranked(message, found)
                 left = tuple(place for place in ranked if not aside >> place & 1) if aside else ranked
                 if left:
@@ -164,8 +170,8 @@ class Detector:
     def _ranked(self, message: Message, found: Readings) -> tuple[int, ...]:
         """The places of the models that are meant for the message; asked once for each kind of message."""
         scalars, tensors, texts = found
-        domains = [domain_of(candidate.selector, message.device_id) for candidate in self._candidates]
-        key = (message.content_format, *domains, tuple(scalars), tuple(tensors), tuple(texts))
+        domains = tuple(domain_of(selector, message.device_id) for selector in self._domained)
+        key = (message.content_format, domains, tuple(scalars), tuple(tensors), tuple(texts))
         ranked = self._ranks.get(key)
         if ranked is None:
             if len(self._ranks) >= _REMEMBERED_RANKS:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import math
 from array import array
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from gateway.detection.port import UnscoredReason
 from gateway.detection.spec import Column, ColumnKind, InputSpec, TensorInput
-from gateway.detection.traffic import DeviceTraffic, Statistic
+from gateway.detection.traffic import READERS, DeviceTraffic, Reader, Statistic
 from gateway.envelope.readings import NotScorable, Readings
 
 WIDTH_MAX: Final = 65_536
 """Numbers in one input, window and all."""
 FLOAT_BYTES: Final = 4
+
+_SEPARATORS: Final = frozenset(":/._-")
 
 
 class SpecFault(ValueError):
@@ -34,11 +36,39 @@ class Row(NamedTuple):
     quality: float
 
 
+def own_names(found: Readings, device_id: str) -> Readings:
+    """Take the device's id off the front of its readings' names, where it stands as SenML's base name mostly does.
+
+    One of ``: / . _ -`` behind it goes with it. Otherwise no model could mean the same reading of two devices. Where
+    two names became one, all stay as they are.
+    """
+    for part in found:
+        for name in part:
+            if name.startswith(device_id):
+                return _renamed(found, device_id)
+    return found
+
+
+def _renamed(found: Readings, device_id: str) -> Readings:
+    parts: list[dict[str, Any]] = [{_own_name(name, device_id): part[name] for name in part} for part in found]
+    scalars, tensors, texts = parts
+    if len({*scalars, *tensors, *texts}) < sum(map(len, found)):
+        return found
+    return Readings(scalars, tensors, texts)
+
+
+def _own_name(name: str, device_id: str) -> str:
+    if not name.startswith(device_id):
+        return name
+    start = len(device_id)
+    return name[start + (name[start : start + 1] in _SEPARATORS) :] or name
+
+
 class _Number(NamedTuple):
     """A column of one number, ready to be applied."""
 
     name: str
-    statistic: Statistic | None
+    taken: Reader | None
     missing: float | None
     low: float
     high: float
@@ -100,8 +130,8 @@ class Pipeline:
                 absent += word is None
                 row += step.row(word)
                 continue
-            name, statistic, missing, low, high, log1p, mean, scale = step
-            number = scalars.get(name) if statistic is None else _taken(traffic, statistic)
+            name, taken, missing, low, high, log1p, mean, scale = step
+            number = scalars.get(name) if taken is None else None if traffic is None else taken(traffic)
             if number is None:
                 if missing is None:
                     return _MISSING
@@ -121,10 +151,6 @@ class Pipeline:
 _MISSING: Final = NotScorable(UnscoredReason.MISSING_READING)
 _WRONG_SHAPE: Final = NotScorable(UnscoredReason.WRONG_SHAPE)
 _NOT_FINITE: Final = NotScorable(UnscoredReason.NOT_FINITE)
-
-
-def _taken(traffic: DeviceTraffic | None, statistic: Statistic) -> float | None:
-    return None if traffic is None else traffic.value(statistic)
 
 
 def _tensor_row(tensor: TensorInput, readings: Readings) -> Row | NotScorable:
@@ -152,9 +178,9 @@ def _step(column: Column) -> _Number | _Words:
     if column.kind is ColumnKind.CATEGORY:
         places: dict[str | None, int] = {word: place for place, word in enumerate(column.vocabulary)}
         return _Words(column.name, column.missing is not None, places)
-    statistic = Statistic(column.name) if column.kind is ColumnKind.STATISTIC else None
+    taken = READERS[Statistic(column.name)] if column.kind is ColumnKind.STATISTIC else None
     _, _, missing, low, high, log1p, mean, scale, _ = column
-    return _Number(column.name, statistic, missing, low, high, log1p, mean, scale)
+    return _Number(column.name, taken, missing, low, high, log1p, mean, scale)
 
 
 def _check(inputs: InputSpec) -> None:

@@ -9,6 +9,7 @@ what needs more messages than have come is missing (None).
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from enum import StrEnum
 from operator import mul
 from typing import Final
@@ -21,6 +22,8 @@ LEAST: Final = 8
 _BYTES, _GAPS, _ISSUE_GAPS = 0, WINDOW, 2 * WINDOW
 _MAX = (1 << 32) - 1
 _OUTCOMES = (1 << WINDOW) - 1
+
+Reader = Callable[["DeviceTraffic"], float | None]
 
 
 class Statistic(StrEnum):
@@ -47,24 +50,6 @@ class Statistic(StrEnum):
     ISSUE_GAP_MEAN_S = "issue_gap_mean_s"
     ISSUE_GAP_VARIANCE_S2 = "issue_gap_variance_s2"
     ISSUE_GAP_MEDIAN_S = "issue_gap_median_s"
-
-
-_MEANS: Final = {
-    Statistic.BYTES_MEAN: (_BYTES, 1),
-    Statistic.GAP_MEAN_S: (_GAPS, 1000),
-    Statistic.ISSUE_GAP_MEAN_S: (_ISSUE_GAPS, 1000),
-}
-_VARIANCES: Final = {
-    Statistic.BYTES_VARIANCE: (_BYTES, 1),
-    Statistic.GAP_VARIANCE_S2: (_GAPS, 1000),
-    Statistic.ISSUE_GAP_VARIANCE_S2: (_ISSUE_GAPS, 1000),
-}
-_MEDIANS: Final = {
-    Statistic.BYTES_MEDIAN: (_BYTES, 1),
-    Statistic.GAP_MEDIAN_S: (_GAPS, 1000),
-    Statistic.ISSUE_GAP_MEDIAN_S: (_ISSUE_GAPS, 1000),
-}
-_LATEST_GAPS: Final = {Statistic.GAP_S: _GAPS, Statistic.ISSUE_GAP_S: _ISSUE_GAPS}
 
 
 class DeviceTraffic:
@@ -112,24 +97,21 @@ class DeviceTraffic:
 
     def value(self, statistic: Statistic) -> float | None:
         """Take a statistic; None while too little has come for it."""
-        if statistic in _MEANS:
-            return self._mean(*_MEANS[statistic])
-        if statistic in _VARIANCES:
-            return self._variance(*_VARIANCES[statistic])
-        if statistic in _MEDIANS:
-            return self._median(*_MEDIANS[statistic])
-        if statistic in _LATEST_GAPS:
-            return self._latest(_LATEST_GAPS[statistic]) / 1000 if self.messages > 1 else None
-        if statistic is Statistic.REFUSED_RATIO:
-            return self._outcomes.bit_count() / self._seen if self._seen >= LEAST else None
-        if not self.messages:
-            return None
-        if statistic is Statistic.LAG_S:
-            return (self._received_ms - self._issued_ms) / 1000
-        return float(self.messages if statistic is Statistic.MESSAGES else self._latest(_BYTES))
+        return READERS[statistic](self)
 
-    def _latest(self, ring: int) -> int:
-        return self._rings[ring + (self.messages - 1) % WINDOW]
+    def refused_ratio(self) -> float | None:
+        """The share refused of the last messages."""
+        return self._outcomes.bit_count() / self._seen if self._seen >= LEAST else None
+
+    def lag_s(self) -> float | None:
+        """From signed time to arrival."""
+        return (self._received_ms - self._issued_ms) / 1000 if self.messages else None
+
+    def latest(self, ring: int, unit: int) -> float | None:
+        """The value of the message at hand; a gap stands between two messages."""
+        if self.messages < (1 if ring == _BYTES else 2):
+            return None
+        return self._rings[ring + (self.messages - 1) % WINDOW] / unit
 
     def _window(self, ring: int) -> array[int] | None:
         """The ring's values in no order, None while they are too few; a gap stands between two messages."""
@@ -140,11 +122,12 @@ class DeviceTraffic:
             return self._rings[ring + first : ring + self.messages]
         return self._rings[ring : ring + WINDOW]
 
-    def _mean(self, ring: int, unit: int) -> float | None:
+    def mean(self, ring: int, unit: int) -> float | None:
+        """The mean of the window."""
         values = self._window(ring)
         return None if values is None else sum(values) / (len(values) * unit)
 
-    def _variance(self, ring: int, unit: int) -> float | None:
+    def variance(self, ring: int, unit: int) -> float | None:
         """Of the window as a whole (divided by n): exact until the one division."""
         values = self._window(ring)
         if values is None:
@@ -154,12 +137,43 @@ class DeviceTraffic:
         divisor = count * unit
         return (count * squares - total * total) / (divisor * divisor)
 
-    def _median(self, ring: int, unit: int) -> float | None:
+    def median(self, ring: int, unit: int) -> float | None:
+        """The middle of the window, or the mean of the middle two."""
         values = self._window(ring)
         if values is None:
             return None
         ordered, half = sorted(values), len(values) // 2
         return (ordered[half] + ordered[~half]) / (2 * unit)
+
+
+def _reader(take: Callable[[DeviceTraffic, int, int], float | None], ring: int, unit: int) -> Reader:
+    return lambda device: take(device, ring, unit)
+
+
+_LATEST, _MEAN, _VARIANCE, _MEDIAN = (
+    DeviceTraffic.latest,
+    DeviceTraffic.mean,
+    DeviceTraffic.variance,
+    DeviceTraffic.median,
+)
+READERS: Final[dict[Statistic, Reader]] = {
+    Statistic.MESSAGES: lambda device: float(device.messages) or None,
+    Statistic.REFUSED_RATIO: DeviceTraffic.refused_ratio,
+    Statistic.LAG_S: DeviceTraffic.lag_s,
+    Statistic.BYTES: _reader(_LATEST, _BYTES, 1),
+    Statistic.BYTES_MEAN: _reader(_MEAN, _BYTES, 1),
+    Statistic.BYTES_VARIANCE: _reader(_VARIANCE, _BYTES, 1),
+    Statistic.BYTES_MEDIAN: _reader(_MEDIAN, _BYTES, 1),
+    Statistic.GAP_S: _reader(_LATEST, _GAPS, 1000),
+    Statistic.GAP_MEAN_S: _reader(_MEAN, _GAPS, 1000),
+    Statistic.GAP_VARIANCE_S2: _reader(_VARIANCE, _GAPS, 1000),
+    Statistic.GAP_MEDIAN_S: _reader(_MEDIAN, _GAPS, 1000),
+    Statistic.ISSUE_GAP_S: _reader(_LATEST, _ISSUE_GAPS, 1000),
+    Statistic.ISSUE_GAP_MEAN_S: _reader(_MEAN, _ISSUE_GAPS, 1000),
+    Statistic.ISSUE_GAP_VARIANCE_S2: _reader(_VARIANCE, _ISSUE_GAPS, 1000),
+    Statistic.ISSUE_GAP_MEDIAN_S: _reader(_MEDIAN, _ISSUE_GAPS, 1000),
+}
+"""How each statistic is taken."""
 
 
 class TrafficTable:

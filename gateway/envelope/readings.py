@@ -89,25 +89,7 @@ def _from_json(payload: bytes) -> object:
         value: object = _PARSE_JSON(text)
     except ValueError:
         raise PayloadFault("not JSON in UTF-8") from None
-    _limit_depth(value)
     return value
-
-
-def _limit_depth(value: object) -> None:
-    """Walk level by level, so that depth costs no stack."""
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        inner: list[object] = []
-        for item in level:
-            if isinstance(item, dict):
-                inner += item.values()
-            elif isinstance(item, list):
-                inner += item
-        if not inner:
-            return
-        level = inner
-    if any(isinstance(item, dict | list) for item in level):
-        raise PayloadFault("nested too deep")
 
 
 def _from_cbor(payload: bytes) -> object:

@@ -11,10 +11,10 @@ Both forms of SenML meet here: CBOR's integer labels (§6) are given their names
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Final, Generic, NamedTuple, TypeVar
 
 _LABELS: Final = ("bver", "bn", "bt", "bu", "bv", "bs", "n", "u", "v", "vs", "vb", "s", "t", "ut", "vd")
@@ -25,6 +25,7 @@ CBOR_LABELS: Final[Mapping[object, str]] = dict(
 )
 _TEXTS: Final = frozenset({"bn", "bu", "n", "u", "vs"})
 _NUMBERS: Final = frozenset({"bt", "bv", "bs", "bver", "v", "s", "t", "ut"})
+_BASES: Final = frozenset({"bn", "bt", "bv"})
 _VALUES: Final = frozenset({"v", "vs", "vb", "vd"})
 _OF_A_RECORD: Final = frozenset({"n", "u", "t", "ut", "s", *_VALUES})
 _VERSION: Final = 10
@@ -80,13 +81,15 @@ def number(value: object) -> float:
     Raises:
         PayloadFault: not a number, or not a finite one.
     """
+    if type(value) is float and isfinite(value):
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise PayloadFault("a value that is not a number")
     try:
         as_float = float(value)
     except OverflowError:
         raise PayloadFault("a number that is not finite") from None
-    if not math.isfinite(as_float):
+    if not isfinite(as_float):
         raise PayloadFault("a number that is not finite")
     return as_float
 
@@ -170,7 +173,7 @@ def _record(item: object, labels: Mapping[object, str]) -> dict[str, object]:
                 raise PayloadFault("a SenML boolean or data value of another type")
             record[label] = value
             values += 1
-    if record.get("bver", _VERSION) not in range(1, _VERSION + 1):
+    if "bver" in record and record["bver"] not in range(1, _VERSION + 1):
         raise PayloadFault("a SenML version that is not known here")
     if values > 1 or (values == 0 and "s" not in record and not _OF_A_RECORD.isdisjoint(record)):
         raise PayloadFault("a SenML record with no value, or with several")
@@ -185,6 +188,8 @@ def _pass_over(key: object) -> None:
 
 def _rebase(base: _Base, record: Mapping[str, object]) -> None:
     """Take the base fields that a record brings; they hold until others come."""
+    if record.keys().isdisjoint(_BASES):
+        return
     if isinstance(name := record.get("bn"), str):
         base.name = name
     if isinstance(time := record.get("bt"), float):

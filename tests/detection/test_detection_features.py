@@ -9,7 +9,7 @@ from detection_kit import columns, statistic
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.detection.features import WIDTH_MAX, Pipeline, Row, SpecFault
+from gateway.detection.features import WIDTH_MAX, Pipeline, Row, SpecFault, own_names
 from gateway.detection.port import UnscoredReason
 from gateway.detection.spec import Column, ColumnKind, InputSpec, TensorInput
 from gateway.detection.traffic import DeviceTraffic, Statistic
@@ -166,6 +166,28 @@ REFUSED = {
 def test_a_spec_is_refused_for(name):
     with pytest.raises(SpecFault):
         Pipeline(REFUSED[name])
+
+
+OWN_NAMES = [
+    ({"pump-1:t": 1.0, "pump-1/u": 2.0, "pump-1v": 3.0, "w": 4.0}, {"t": 1.0, "u": 2.0, "v": 3.0, "w": 4.0}),
+    ({"pump-1::t": 1.0}, {":t": 1.0}),
+    ({"pump-2:t": 1.0, "xpump-1:t": 2.0}, {"pump-2:t": 1.0, "xpump-1:t": 2.0}),
+    ({"pump-1": 1.0, "pump-1:": 2.0}, {"pump-1": 1.0, "pump-1:": 2.0}),
+    ({"pump-1:t": 1.0, "t": 2.0}, {"pump-1:t": 1.0, "t": 2.0}),
+    ({"pump-1:t": 1.0, "pump-1/t": 2.0}, {"pump-1:t": 1.0, "pump-1/t": 2.0}),
+]
+
+
+@pytest.mark.parametrize(("sent", "meant"), OWN_NAMES)
+def test_the_devices_id_is_taken_off_the_names(sent, meant):
+    assert own_names(Readings(sent, {}), "pump-1") == Readings(meant, {})
+
+
+def test_names_of_numbers_tensors_and_texts_stay_apart():
+    found = Readings({"d:a": 1.0}, {"d:b": (1.0,)}, {"d:c": "x"})
+    assert own_names(found, "d") == Readings({"a": 1.0}, {"b": (1.0,)}, {"c": "x"})
+    found = Readings({"d:a": 1.0}, {}, {"a": "x"})
+    assert own_names(found, "d") == found
 
 
 @given(
