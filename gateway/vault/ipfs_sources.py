@@ -190,6 +190,7 @@ class _GatewayFile:
         self._exits = AsyncExitStack()
         self._blocks: AsyncGenerator[Block, None] | None = None
         self._next: Block | None = None
+        self._given: Cid | None = None
         self._begun = False
 
     async def get(self, cid: Cid) -> bytes:
@@ -197,10 +198,12 @@ class _GatewayFile:
         if not self._begun:
             self._begun = True
             await self._begin()
-        if self._next is None and self._blocks is not None:
+        if self._next is None:
+            await self._step()
+        while self._next is not None and self._next.cid == self._given != cid:  # comes again, and was not asked again
             await self._step()
         if self._next is not None and self._next.cid == cid:
-            data, self._next = self._next.data, None
+            data, self._next, self._given = self._next.data, None, cid
             return data
         return await self._gateway.get(cid)
 
@@ -238,6 +241,7 @@ class _GatewayFile:
     async def _step(self) -> None:
         """Take the next block off the stream, if there is one."""
         if self._blocks is None:
+            self._next = None
             return
         try:
             self._next = await anext(self._blocks, None)

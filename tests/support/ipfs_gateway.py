@@ -1,4 +1,4 @@
-"""A trustless gateway over blocks in memory, well-behaved until told otherwise.
+"""A trustless gateway, and the RPC of a node, over blocks in memory: well-behaved until told otherwise.
 
     async with IpfsGateway(blocks) as gateway:
         gateway.fault = redirect            # for every request from now on
@@ -35,8 +35,12 @@ class IpfsGateway:
         self.fault: Fault | None = None
         self.asked: list[tuple[str, Cid]] = []
         self.sent = 0
+        self.imported = b""
+        self.import_status = 200
         app = web.Application()
         app.router.add_get("/ipfs/{cid}", self._get)
+        app.router.add_post("/api/v0/block/get", self._get)
+        app.router.add_post("/api/v0/dag/import", self._import)
         self._server = TestServer(app)
 
     async def __aenter__(self) -> Self:
@@ -48,18 +52,23 @@ class IpfsGateway:
         await self._server.close()
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
-        cid = parse_cid(request.match_info["cid"])
-        kind = request.query["format"]
+        cid = parse_cid(request.match_info.get("cid") or request.query["arg"])
+        kind = kind_of(request)
         self.asked.append((kind, cid))
         if self.fault is not None and (answer := await self.fault(self, request, cid)) is not None:
             return answer
         if cid not in self.blocks:
-            return web.Response(status=404, text="not found")
-        if kind == "raw":
+            return web.Response(status=500 if kind == "rpc" else 404, text="ipld: could not find it")
+        if kind in {"raw", "rpc"}:
             return web.Response(body=self.blocks[cid], content_type=RAW_TYPE)
         if not self.streams:
             return web.Response(status=406)
         return await self.stream(request, (car.section(block) for block in self.walk(cid)), root=cid)
+
+    async def _import(self, request: web.Request) -> web.StreamResponse:
+        """Take what is sent, and answer what the test wants answered."""
+        self.sent = len(await request.read())
+        return web.Response(body=self.imported, status=self.import_status)
 
     async def stream(self, request: web.Request, sections: Iterable[bytes], *, root: Cid) -> web.StreamResponse:
         """Send a CAR of these sections."""
@@ -87,17 +96,22 @@ class IpfsGateway:
                 ahead += [link for link, _ in reversed(unixfs.parse_node(block, 1 << 16).links)]
 
 
+def kind_of(request: web.Request) -> str:
+    """raw, car, or rpc for the RPC of a node."""
+    return request.query.get("format", "rpc")
+
+
 def only(kind: str, fault: Fault) -> Fault:
     """The fault for this format alone."""
 
     async def answer(gateway: IpfsGateway, request: web.Request, cid: Cid) -> web.StreamResponse | None:
-        return await fault(gateway, request, cid) if request.query["format"] == kind else None
+        return await fault(gateway, request, cid) if kind_of(request) == kind else None
 
     return answer
 
 
 async def wrong_block(gateway: IpfsGateway, request: web.Request, cid: Cid) -> web.StreamResponse | None:
-    if request.query["format"] == "car":
+    if kind_of(request) == "car":
         return await gateway.stream(request, [car.section(Block(cid, b"another"))], root=cid)
     return web.Response(body=b"another", content_type=RAW_TYPE)
 
@@ -150,7 +164,7 @@ async def silence(gateway: IpfsGateway, request: web.Request, cid: Cid) -> web.S
 async def _forever(
     gateway: IpfsGateway, request: web.Request, chunk: bytes, pause_s: float, first: bytes = b""
 ) -> web.StreamResponse:
-    is_car = request.query["format"] == "car"
+    is_car = kind_of(request) == "car"
     response = web.StreamResponse(headers={"Content-Type": car.MEDIA_TYPE if is_car else RAW_TYPE})
     await response.prepare(request)
     try:

@@ -139,6 +139,15 @@ async def test_blocks_that_come_again_are_asked_for_alone_where_the_stream_leave
         assert [kind for kind, _ in gateway.asked] == ["car"]
 
 
+@pytest.mark.parametrize("dups", [False, True])
+async def test_a_block_that_comes_again_at_once_does_not_hold_up_the_stream(dups):
+    data = b"".join([b"a" * 9, b"b" * 27, b"c" * 9, b"d" * 18])
+    root, blocks = small_blocks(data, 9)
+    async with IpfsGateway(blocks, dups=dups) as gateway, opened(GatewaySource(gateway.url)) as sources:
+        assert await fetched(root, sources) == data
+        assert gateway.asked == [("car", root)]
+
+
 async def test_a_block_that_comes_again_at_once_is_asked_for_once():
     root, blocks = small_blocks(bytes(400), 100)
     source = Scripted(blocks)
@@ -222,6 +231,22 @@ async def test_a_hostile_gateway_is_named_and_the_next_source_serves(fault, fail
     assert bad.fault.startswith(f"gateway {gateway.url}: ")
     assert bad.fault.isprintable()
     assert good.fault == ""
+
+
+@pytest.mark.parametrize(
+    ("fault", "failure"),
+    [pair for name, pair in HOSTILE.items() if name != "a page for people"],
+    ids=[name for name in HOSTILE if name != "a page for people"],
+)
+async def test_a_hostile_node_is_named(fault, failure):
+    root, blocks = add_file([SMALL])
+    async with IpfsGateway(blocks) as node:
+        async with opened(KuboSource(node.url)) as sources:
+            assert await fetched(root, sources) == SMALL
+        assert node.asked == [("rpc", root)]
+        assert await faults(ROOT, KuboSource(node.url)) == [SourceFailure.ABSENT]
+        node.fault = fault
+        assert await faults(root, KuboSource(node.url)) == [failure or SourceFailure.TOO_LARGE]
 
 
 async def test_a_stream_of_blocks_that_no_file_has_is_left_at_once():

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from support.ipfs_gateway import chunked
+from support.ipfs_gateway import IpfsGateway, chunked, wrong_block
 
 from gateway.vault.blocks import BlockStore
 from gateway.vault.cid import Codec, block_of
@@ -62,3 +62,41 @@ async def test_a_node_that_is_not_there_is_told_and_the_file_is_in_the_store(tmp
     with pytest.raises(NotAdded, match="in the store, but not on the node"):
         await added(b"hello world", store, kubo="http://127.0.0.1:1")
     assert store.get(block_of(Codec.RAW, b"hello world").cid) is not None
+
+
+SMALL_ROOT, SMALL_BLOCKS = add_file([b"hello world"])
+PINNED = b'{"Root":{"Cid":{"/":"%s"},"PinErrorMsg":""}}\n' % str(SMALL_ROOT).encode()
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"", "did not pin"),
+        (b"{}\n[]\n7\n\xff\n", "did not pin"),
+        (b"[" * 60_000, "did not pin"),
+        (PINNED.replace(b'""', b'"no room"'), "did not pin"),
+        (PINNED.replace(b"bafk", b"bafy"), "did not pin"),
+        (bytes(1 << 20), "too-large"),
+    ],
+)
+async def test_a_node_that_does_not_say_that_it_pinned_is_told(tmp_path, answer, words):
+    async with IpfsGateway(SMALL_BLOCKS) as node:
+        node.imported = answer
+        with pytest.raises(NotAdded, match=words):
+            await added(b"hello world", BlockStore(tmp_path, 1 << 24), kubo=node.url)
+
+
+async def test_a_node_that_says_so_and_gives_back_something_else_is_told(tmp_path):
+    store = BlockStore(tmp_path, 1 << 24)
+    async with IpfsGateway(SMALL_BLOCKS) as node:
+        node.imported = PINNED
+        assert (await added(b"hello world", store, kubo=node.url)).root == SMALL_ROOT
+        node.fault = wrong_block
+        with pytest.raises(NotAdded, match="wrong-block"):
+            await added(b"hello world", store, kubo=node.url)
+        node.fault, node.blocks = None, {}
+        with pytest.raises(NotAdded, match="absent"):
+            await added(b"hello world", store, kubo=node.url)
+        node.import_status = 500
+        with pytest.raises(NotAdded, match="HTTP 500"):
+            await added(b"hello world", store, kubo=node.url)

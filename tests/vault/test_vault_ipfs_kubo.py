@@ -69,12 +69,16 @@ async def test_what_we_publish_is_pinned_on_kubo_and_comes_back(node, tmp_path):
     assert await fetched(added.root, GatewaySource(node.gateway)) == data
 
 
-async def test_the_same_bytes_again_and_again_come_as_one_stream(node):
-    data = bytes(5 << 20)
+async def test_a_file_comes_as_one_stream_also_where_blocks_come_again(node, monkeypatch):
+    alone = []
+    get = GatewaySource.get
+    monkeypatch.setattr(GatewaySource, "get", lambda self, cid: alone.append(cid) or get(self, cid))
+    data = os.urandom(1 << 20) + bytes(2 << 20) + os.urandom(1 << 20) + bytes(1 << 20) + b"end"
     root, blocks = add_file([data])
-    assert len({block.cid for block in blocks}) == 2
+    assert len({block.cid for block in blocks}) == 5
     assert node.ipfs("add", "-Q", *PROFILE, data=data).decode().strip() == str(root)
     assert await fetched(root, GatewaySource(node.gateway)) == data
+    assert alone == []
 
 
 async def test_what_kubo_does_not_have_is_absent_from_both(node):
