@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import urlsplit
 
@@ -10,6 +11,7 @@ from gateway.config.fault import Fault
 from gateway.config.ids import RESERVED
 from gateway.config.lines import KeyPath
 from gateway.config.model import (
+    ID,
     AnchorConfig,
     ChainConfig,
     CoapConfig,
@@ -17,6 +19,7 @@ from gateway.config.model import (
     IngestConfig,
     IpfsConfig,
     JournalConfig,
+    ModelsConfig,
     MqttConfig,
     ObserveConfig,
 )
@@ -49,9 +52,12 @@ def cross_faults(sound: Mapping[str, object], line_of: Callable[[KeyPath], int])
             found += _anchor(table)
         elif isinstance(table, IpfsConfig):
             found += _ipfs(table)
+        elif isinstance(table, ModelsConfig):
+            found += _models(table)
         elif isinstance(table, ObserveConfig) and table.device in RESERVED:
             found.append((f"{name}.device", f"is {table.device}, which is reserved", "choose another id"))
-    return [Fault(line_of(_path(key)), key, problem, hint) for key, problem, hint in [*found, *_transports(sound)]]
+    found += [*_transports(sound), *_models_means(sound)]
+    return [Fault(line_of(_path(key)), key, problem, hint) for key, problem, hint in found]
 
 
 def _path(key: str) -> KeyPath:
@@ -185,6 +191,32 @@ def _ipfs(table: IpfsConfig) -> Found:
         yield from _peer("ipfs.publish", table.publish)
     if table.block_timeout_s > table.file_timeout_s:
         yield "ipfs.block_timeout_s", "is above file_timeout_s", "a block takes no longer than its file"
+
+
+def _models(table: ModelsConfig) -> Found:
+    for index, name in enumerate(table.enabled):
+        if re.fullmatch(ID, name) is None:
+            yield f"models.enabled[{index}]", "is no model id", "1 to 64 of A-Z a-z 0-9 . _ : -"
+    if len(set(table.enabled)) != len(table.enabled):
+        yield "models.enabled", "names a model twice", "keep one of them"
+    for index, key in enumerate(table.publishers):
+        if re.fullmatch("(?:[0-9a-f]{64}|04[0-9a-f]{128})", key) is None:
+            yield f"models.publishers[{index}]", "is no public key", "32 or 65 bytes in lower-case hex"
+
+
+def _models_means(sound: Mapping[str, object]) -> Found:
+    """What the models need of the other tables."""
+    models, chain, gateway = (sound.get(name) for name in ("models", "chain", "gateway"))
+    if not isinstance(models, ModelsConfig) or not models.enabled:
+        return
+    if isinstance(chain, ChainConfig) and not chain.model_registry:
+        yield "models.enabled", "is set, but chain.model_registry is not", "securenet chain deploy prints the address"
+    if isinstance(gateway, GatewayConfig) and not gateway.hpke_key_file:
+        yield (
+            "gateway.hpke_key_file",
+            "is empty, but models are enabled",
+            "securenet key create hpke writes one; name it here",
+        )
 
 
 def _peer(key: str, url: str) -> Found:

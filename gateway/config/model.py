@@ -160,6 +160,26 @@ class IpfsConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelsConfig:
+    """Which models of the chain's registry run here, and when they are refused."""
+
+    enabled: tuple[str, ...] = key("Ids of the models to run; they need [chain] model_registry; at most 16.", ())
+    max_bytes: int = key(
+        "A larger model is refused; each that runs is held in memory twice.", 64 << 20, low=1 << 10, high=1 << 30
+    )
+    freeze_after_s: int = key(
+        "No new version is loaded while the chain's newest final block is older; well above its usual time to "
+        "finality.",
+        7200,
+        low=30,
+        high=30 * 86400,
+    )
+    publishers: tuple[str, ...] = key(
+        "Public keys (hex) that manifests may be signed with; empty: those that the chain names.", ()
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MqttConfig:
     """The broker that the fleet publishes to."""
 
@@ -294,6 +314,7 @@ class Config:
     chain: ChainConfig = field(default_factory=ChainConfig)
     anchor: AnchorConfig = field(default_factory=AnchorConfig)
     ipfs: IpfsConfig = field(default_factory=IpfsConfig)
+    models: ModelsConfig = field(default_factory=ModelsConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)
     coap: CoapConfig = field(default_factory=CoapConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)

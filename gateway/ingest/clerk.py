@@ -13,7 +13,7 @@ from gateway.ingest.draft import Draft
 from gateway.ingest.ledger import Ledger
 from gateway.message import RejectReason
 from gateway.tlog.checkpoint import checkpoint_body
-from gateway.tlog.entry import KeyEntry, RejectionsEntry, encode_entry
+from gateway.tlog.entry import KeyEntry, ModelEntry, RejectionsEntry, encode_entry
 
 
 class Duty(Enum):
@@ -22,6 +22,7 @@ class Duty(Enum):
     SUMMARY = "summary"
     CHECKPOINT = "checkpoint"
     KEY = "key"
+    MODELS = "models"
 
 
 class LogKeys(NamedTuple):
@@ -45,6 +46,8 @@ class Clerk:
         self._refusals = Refusals(wall_ms())
         self._has_refused = asyncio.Event()
         self._has_grown = asyncio.Event()
+        self._has_models = asyncio.Event()
+        self._models: list[bytes] = []
         self._signed_size = 0
         if ledger.size:
             self._has_grown.set()
@@ -58,10 +61,21 @@ class Clerk:
         self._has_refused.set()
         return self._refusals.add(reason, device_id)
 
+    def model(self, model_id: str, version: int, manifest: bytes, event: str, reason: str | None) -> None:
+        """Write into the log what became of a model: ``loaded``, ``refused`` or ``returned``.
+
+        Raises:
+            EntryError: the values are not those of the format; our own fault.
+        """
+        entry = ModelEntry(self._wall_ms(), model_id, version, manifest, event, reason)
+        self._models.append(encode_entry(entry))
+        self._has_models.set()
+
     async def run(self, put: Callable[[Duty], Awaitable[None]]) -> None:
         """Put duties into the pipeline until cancelled."""
         async with asyncio.TaskGroup() as duties:
             for duty, due, interval_s in (
+                (Duty.MODELS, self._has_models, 0.0),
                 (Duty.SUMMARY, self._has_refused, self._config.rejections_interval_s),
                 (Duty.CHECKPOINT, self._has_grown, self._config.checkpoint_interval_s),
             ):
@@ -73,7 +87,7 @@ class Clerk:
 
     def closing(self) -> list[Duty]:
         """What is still owed at the end: the log is sealed."""
-        return [Duty.SUMMARY, Duty.CHECKPOINT]
+        return [Duty.MODELS, Duty.SUMMARY, Duty.CHECKPOINT]
 
     def draft(self, duty: Duty) -> Draft | None:
         """Do a duty now; None when there is nothing to do."""
@@ -84,6 +98,8 @@ class Clerk:
                 return self._checkpoint()
             case Duty.KEY:
                 return self._key()
+            case Duty.MODELS:
+                return self._model_entries()
 
     def _summary(self) -> Draft | None:
         refusals, now_ms = self._refusals, self._wall_ms()
@@ -103,6 +119,16 @@ class Clerk:
         if last is not None:
             self._ledger.append_entry(draft, encode_entry(KeyEntry(self._wall_ms(), last, now)))
             self._has_grown.set()
+        return draft
+
+    def _model_entries(self) -> Draft | None:
+        entries, self._models = self._models, []
+        if not entries:
+            return None
+        draft = Draft()
+        for entry in entries:
+            self._ledger.append_entry(draft, entry)
+        self._has_grown.set()
         return draft
 
     def _checkpoint(self) -> Draft | None:

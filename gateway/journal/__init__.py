@@ -7,6 +7,7 @@ transaction; only what was committed may be acknowledged. ``open_journal`` makes
 
 from gateway.journal.identities import IdentityCursor, IdentityRow
 from gateway.journal.journal import Journal
+from gateway.journal.models import ModelEnvelope, ModelRow, RanState, RanVersion, ReportRow
 from gateway.journal.opening import Opened, open_journal
 from gateway.journal.outbox import AnchorRow
 from gateway.journal.reader import Reader, open_reader
@@ -55,10 +56,15 @@ __all__ = [
     "LogDamaged",
     "MaintenanceReport",
     "MessageRow",
+    "ModelEnvelope",
+    "ModelRow",
     "Opened",
     "QuarantineEntry",
     "QuarantineRow",
+    "RanState",
+    "RanVersion",
     "Reader",
+    "ReportRow",
     "Stats",
     "TileRow",
     "Usage",

@@ -16,9 +16,10 @@ from typing import ParamSpec, TypeVar
 import cbor2
 
 from gateway.config.model import JournalConfig
-from gateway.journal import identities, outbox
+from gateway.journal import identities, models, outbox
 from gateway.journal.budget import PAGE_BYTES
 from gateway.journal.identities import IdentityCursor, IdentityRow
+from gateway.journal.models import ModelEnvelope, ModelRow, ReportRow
 from gateway.journal.outbox import AnchorRow
 from gateway.journal.reader import Reader
 from gateway.journal.rows import (
@@ -130,6 +131,25 @@ class Journal:
         """
         await self._on(self._write_thread, self._writer.transact, identities.forget)
 
+    async def record_model(self, row: ModelRow, envelope: ModelEnvelope | None = None) -> None:
+        """Write what this gateway ran of a model, in place of what was written before; durable when this returns.
+
+        Raises:
+            JournalFault: The disk did not take it.
+            JournalDamaged: The database is not sound.
+        """
+        store = partial(models.store, row=row, envelope=envelope)
+        await self._on(self._write_thread, self._writer.transact, store)
+
+    async def report_model(self, report: ReportRow) -> None:
+        """Write what was done with a version of a model; durable when this returns.
+
+        Raises:
+            JournalFault: The disk did not take it.
+            JournalDamaged: The database is not sound.
+        """
+        await self._on(self._write_thread, self._writer.transact, partial(models.add_report, report=report))
+
     # --- reading ---
 
     async def lookup(self, identities: Sequence[Identity]) -> dict[Identity, Known]:
@@ -157,6 +177,14 @@ class Journal:
     async def newest_anchors(self, limit: int = 1) -> list[AnchorRow]:
         """Return the newest rows of the anchor outbox, the newest first."""
         return await self._on(self._read_thread, self._reader.newest_anchors, limit)
+
+    async def models(self) -> list[ModelRow]:
+        """Return what this gateway ever ran of each model."""
+        return await self._on(self._read_thread, self._reader.models)
+
+    async def model_envelope(self, model_id: str, version: int) -> bytes | None:
+        """Return the signed manifest of a version that ran, None when it is not kept."""
+        return await self._on(self._read_thread, self._reader.model_envelope, model_id, version)
 
     def size(self) -> int:
         """Return how many entries the log has: the index of the next one."""

@@ -25,6 +25,7 @@ from gateway.journal.reader import Reader
 from gateway.journal.rows import TILE_HASHES, Gap, JournalBusy, JournalFault, LogDamaged
 from gateway.journal.salvage import (
     carry_log,
+    carry_models,
     carry_replay,
     carry_rest,
     complete_leaves,
@@ -257,6 +258,7 @@ def _start_anew(
         set_fact(connection, "origin", origin)
         if old is not None:
             carry_replay(old, connection)
+            carry_models(old, connection)
         if not foreign and (nameless or unspined):
             set_fact(connection, "log_damaged", 1)
         elif not foreign and not fresh:

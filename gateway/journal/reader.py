@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from gateway.journal import identities, outbox
+from gateway.journal import identities, models, outbox
 from gateway.journal.identities import IdentityCursor, IdentityRow
 from gateway.journal.leaves import LeavesFile, is_blank
+from gateway.journal.models import REPORTS_KEPT, ModelRow, ReportRow
 from gateway.journal.outbox import AnchorRow
 from gateway.journal.rows import (
     TILE_HASHES,
@@ -252,6 +253,23 @@ class Reader:
         """Return up to where the chain's registry was followed."""
         with _faults():
             return identities.cursor(self._connection)
+
+    # --- models ---
+
+    def models(self) -> list[ModelRow]:
+        """Return what this gateway ever ran of each model."""
+        with _faults():
+            return models.rows(self._connection)
+
+    def model_envelope(self, model_id: str, version: int) -> bytes | None:
+        """Return the signed manifest of a version that ran, None when it is not kept."""
+        with _faults():
+            return models.envelope_of(self._connection, model_id, version)
+
+    def model_reports(self, limit: int = REPORTS_KEPT) -> list[ReportRow]:
+        """Return what was done with models, the newest first."""
+        with _faults():
+            return models.reports(self._connection, limit)
 
     # --- for maintenance ---
 

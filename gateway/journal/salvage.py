@@ -88,6 +88,26 @@ def carry_replay(old: sqlite3.Connection, new: sqlite3.Connection) -> int:
 _ROWS = 256
 
 
+def carry_models(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
+    """Copy what was ever run of each model, and the reports of it, each as far as it can be read."""
+    for sql, insert in (
+        ("SELECT model_id, highest FROM models", "INSERT OR IGNORE INTO models VALUES (?, ?)"),
+        (
+            "SELECT model_id, version, manifest_sha256, state, envelope FROM model_versions",
+            "INSERT OR IGNORE INTO model_versions VALUES (?, ?, ?, ?, ?)",
+        ),
+        (
+            "SELECT id, time_ms, model_id, version, result, reason FROM model_reports ORDER BY id DESC",
+            "INSERT OR IGNORE INTO model_reports VALUES (?, ?, ?, ?, ?, ?)",
+        ),
+    ):
+        try:
+            for row in old.execute(sql):
+                new.execute(insert, row)
+        except sqlite3.Error:
+            continue
+
+
 def carry_rest(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
     """Copy checkpoints, anchors, quarantine, gaps and the final size, each as far as it can be read."""
     for sql, insert in (

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gateway import __version__
-from gateway.journal import identities, outbox
+from gateway.journal import identities, models, outbox
 from gateway.journal.budget import PAGE_BYTES
 from gateway.journal.rows import JournalDamaged, JournalError, JournalFault, JournalTooNew
 
@@ -73,8 +73,13 @@ def _to_v2(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
+def _to_v3(connection: sqlite3.Connection) -> None:
+    for statement in models.TABLES:
+        connection.execute(statement)
+
+
 Migration = Callable[[sqlite3.Connection], None]
-MIGRATIONS: tuple[Migration, ...] = (_to_v1, _to_v2)
+MIGRATIONS: tuple[Migration, ...] = (_to_v1, _to_v2, _to_v3)
 
 
 def tile_key(level: int, index: int) -> int:
