@@ -24,6 +24,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "log": ("gateway.cli.log:log", "Look at the Merkle log, check it, publish it."),
     "proof": ("gateway.cli.proof:proof", "Export and verify proofs."),
     "key": ("gateway.cli.key:key", "Make, show and rotate the gateway's keys."),
+    "authority": ("gateway.cli.authority:authority", "The keys of models: make them, guard them, give them out."),
     "demo": ("gateway.cli.demo:demo", "See it all at work: a broker, a chain, a gateway, a fleet, its attackers."),
 }
 

@@ -193,10 +193,25 @@ class ChainGrants:
         except ChainError as error:
             raise AuthorityRefused(Refusal.NO_GRANTS, f"the chain does not say: {error}"[:400]) from None
 
-    async def _ask(self, view: View, model_id: str) -> Recipients:
+    async def catch_up(self) -> bool:
+        """Read what is final, however long that takes; whether it went well."""
+        try:
+            async with self._lock, self._chain.view() as view:
+                await self._verify(view)
+                known = await self._follow(view)
+        except ChainError as error:
+            log.warning("authority.chain_unread", detail=str(error))
+            return False
+        log.info("authority.chain_read", block=known.block, gateways=len(known.fold.gateways))
+        return True
+
+    async def _verify(self, view: View) -> None:
         if view.endpoint not in self._verified:
             await verify_model_contract(view, self._where.model_registry, self._where.registry)
             self._verified.add(view.endpoint)
+
+    async def _ask(self, view: View, model_id: str) -> Recipients:
+        await self._verify(view)
         known = await self._follow(view)
         head = known.fold.copy()
         await self._read(view, head, known.block + 1, view.head.number)

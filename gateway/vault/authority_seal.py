@@ -149,9 +149,8 @@ def root_of(state: State, unlock: Unlock) -> bytearray:
     cost, salt, sealed = state.root
     outer = _derive(unlock.words, cost, salt)
     try:
-        return bytearray(
-            AESGCM(outer).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _root_context(cost, salt))
-        )
+        aead = AESGCM(_subkey(outer, b"seal"))
+        return bytearray(aead.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _root_context(cost, salt)))
     except InvalidTag:
         raise StoreRefused(*not_opened(state)) from None
     finally:
