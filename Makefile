@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 LOCK := requirements/dev.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types contracts contracts-imports bench fuzz lock clean
+.PHONY: help demo test lint format types contracts kubo bench fuzz lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ fuzz: $(STAMP) ## Coverage-guided fuzzing of every decoder; seconds each by SECO
 contracts: ## Fetch the compiler and the test node, compare the artifacts with the sources; needs npm
 	npm ci --prefix contracts --ignore-scripts
 	npm run --silent --prefix contracts check
+
+kubo: ## Build the IPFS node that the tests ask; needs Go, and minutes
+	cd tests/tools/kubo && go build -trimpath -o ipfs github.com/ipfs/kubo/cmd/ipfs
 
 lock: ## Pin every dependency anew, for every platform
 	$(BIN)/python -m pip install --quiet uv

@@ -33,8 +33,9 @@ def kubo_path() -> str:
         return str(built)
     elsewhere = shutil.which("ipfs")
     if elsewhere is None:
-        hint = "make kubo" if shutil.which("go") else "install Go, then make kubo"
-        skip_or_fail(f"Kubo is not built ({hint}; or any ipfs on the PATH)")
+        if shutil.which("go") is None:  # CI has it where a Go toolchain is at hand
+            pytest.skip("Kubo is not built, and there is no Go to build it with (or put any ipfs on the PATH)")
+        skip_or_fail("Kubo is not built (make kubo; or put any ipfs on the PATH)")
     return str(elsewhere)
 
 
