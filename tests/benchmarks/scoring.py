@@ -5,7 +5,7 @@
 The same stack as in ``run.py`` (mosquitto, gateway, signature worker, load generator on one machine), with a scoring
 process beside them. The variants are run in turn, several rounds, because the machine is never the same twice;
 the figures are medians. Models: an autoencoder of two readings; one of two readings and fifteen traffic statistics;
-one of a window of 16 messages. With three, devices are shared out among them by domain.
+one of a window of 4 messages. With three, devices are shared out among them by domain.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def models(count: int) -> list[LoadedModel]:
     made = [
         model("readings", READINGS),
         model("traffic", (*READINGS, *TRAFFIC), domains=(f"{head}1", f"{head}2")),
-        model("window", READINGS, 16, domains=(f"{head}3", f"{head}4")),
+        model("window", READINGS, 4, domains=(f"{head}3", f"{head}4")),
     ]
     return made[:count]
 
