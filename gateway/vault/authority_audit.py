@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from gateway.vault.authority_disk import StoreRefused, read_whole, replace_whole
+from gateway.vault.authority_disk import StoreRefused, read_whole, replace_whole, sweep
 from gateway.vault.authority_words import AuthorityRefused, hexadecimal, read_members, to_bytes
 
 DIRECTORY: Final = "audit"
@@ -128,6 +128,7 @@ class Audit:
             OSError: it cannot be written.
         """
         self._directory.mkdir(mode=0o700, exist_ok=True)
+        sweep(self._directory)
         if sum(1 for _ in _lines(_files(self._directory))) > 1:
             raise StoreRefused(
                 f"{self._directory} holds the audit of another store", "move it away, and keep it: it is evidence"
@@ -150,6 +151,7 @@ class Audit:
                 f"the audit does not hold: {file}:{line}: {problem}",
                 "look at it with securenet authority audit; go on in a new one with --begin-anew",
             )
+        sweep(self._directory)
         files = [path for path in _files(self._directory) if path.stat().st_size]
         self._file = _number(files[-1])
         self._size = files[-1].stat().st_size - report.torn_bytes
