@@ -43,7 +43,10 @@ async def prove(model: LoadedModel, limits: Limits | None = None) -> str | None:
     A model that crashes, takes all memory or never ends does so there.
     """
     limits = limits or Limits()
-    link = await WorkerLink.start(limits)
+    try:
+        link = await WorkerLink.start(limits)
+    except OSError as fault:
+        return f"no process could be started to try it: {fault.strerror}"
     try:
         (refusal,) = await link.load([model], 0, _START_S)
     except WorkerLost as lost:
@@ -193,7 +196,11 @@ class ModelSet:
 
     async def _serve_one_child(self) -> None:
         """Start a child, load the models in force, and wait until it ends."""
-        link = await WorkerLink.start(self._limits)
+        try:
+            link = await WorkerLink.start(self._limits)
+        except OSError as fault:
+            log.error("detection.no_worker", detail=fault.strerror)
+            return
         try:
             async with self._lock:
                 models, aside = self._models, self._aside

@@ -1,6 +1,7 @@
 """The models in force, in their real process: scored, swapped, put aside."""
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -193,9 +194,25 @@ async def test_what_hangs_in_its_smoke_test_is_refused_in_time():
     assert await prove(model) is None
 
 
-async def test_what_takes_all_memory_is_refused():
+async def test_what_does_not_fit_into_the_memory_of_the_process_is_refused():
     model = mean_model()
     assert await prove(model, Limits(memory_bytes=1 << 22)) is not None
+
+
+async def test_a_machine_that_starts_no_process_costs_verdicts_and_nothing_else(models, monkeypatch):
+    def refuse(*words):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    good = mean_model()
+    await models.swap([good])
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    assert await prove(good) == "no process could be started to try it: Too many open files"
+    models._link.kill()
+    await until(lambda: models.status()["worker"] == "lost")
+    assert await models.score([message(a=1, b=1)]) == [UNSCORED]
+    monkeypatch.undo()
+    await until(lambda: models.status()["worker"] == "up")
+    assert words(await models.score([message(a=1, b=1)])) == ["anomalous"]
 
 
 async def test_the_child_ends_with_its_parent(models):
