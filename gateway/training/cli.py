@@ -101,7 +101,7 @@ def choose(data: Path, out: Path, only: tuple[str, ...], seed: int) -> None:
             for rate in nslkdd_choose.RATES
         )
         click.echo(f"{name:44} AUC {outcome.auc:.4f}  {told}")
-    keep(out, {"seed": seed, "candidates": found})
+        out.write_text(json.dumps({"seed": seed, "candidates": found}, indent=1) + "\n", encoding="utf-8")
 
 
 @cli.group("evaluate")
