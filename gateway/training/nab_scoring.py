@@ -16,6 +16,7 @@ from typing import NamedTuple
 _PROBATION_PERCENT = 15
 _PROBATION_ROWS = 5000
 _FAR_BEHIND = 3.0
+_SILENT = 1.1
 
 
 class Profile(NamedTuple):
@@ -97,14 +98,15 @@ def worths(series: Series, profile: Profile, probation_percent: int = _PROBATION
 
 
 def sweep(rows: Iterable[tuple[Row | None, float]], profile: Profile) -> list[Tally]:
-    """Return the tally at every threshold that tells two rows apart, from "none" (above 1) downwards."""
+    """Return the tally at every threshold that tells two rows apart, from silence downwards."""
     scored = sorted(((score, row) for row, score in rows if row is not None), key=lambda pair: -pair[0])
     met = {row.window: -profile.fn_weight for _, row in scored if row.window is not None}
     total = -profile.fn_weight * len(met)
     fn = sum(row.window is not None for _, row in scored)
     tp, fp, tn = 0, 0, len(scored) - fn
     tallies: list[Tally] = []
-    threshold = 1.1
+    # Above every score, so that the first tally is that of silence; NAB's scores end at 1, and it begins at 1.1.
+    threshold = max([_SILENT, *(1.0 + score for score, _ in scored[:1] if score >= 1.0)])
     for score, row in scored:
         if score != threshold:
             tallies.append(Tally(threshold, total, tp, tn, fp, fn))

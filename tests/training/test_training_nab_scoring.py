@@ -171,3 +171,8 @@ def test_the_chosen_threshold_is_the_best_of_all(data, corpus):
 def test_scores_that_do_not_fit_a_file_are_refused():
     with pytest.raises(ValueError, match="shorter"):
         score_corpus((series(10, (4, 5)),), {"file": [0.0] * 9}, STANDARD)
+
+
+def test_scores_above_one_are_detections_at_one():
+    answers = {"file": [650.0 if index == 60 else 0.5 for index in range(120)]}
+    assert score_corpus((series(120, (60, 70)),), answers, STANDARD, 1.0).score == pytest.approx(100.0)
