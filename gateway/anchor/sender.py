@@ -30,6 +30,7 @@ __all__ = ["Anchoring", "Means"]
 log = structlog.get_logger("anchor")
 
 _BALANCE_EVERY_MS: Final = 60_000
+_COMPARE_EVERY_MS: Final = 600_000
 _REFUSED_BY: Final = {
     SendKind.UNDERPRICED: HoldReason.UNDERPRICED,
     SendKind.OUT_OF_FUNDS: HoldReason.OUT_OF_FUNDS,
@@ -51,6 +52,7 @@ class Anchoring:
         self._offered_at: dict[int, int] = {}
         self._hold: Hold | None = None
         self._refusal: Held | None = None
+        self._compared_ms: int | None = None
         self._asked = False
         self._looked = False
         self._next_at_ms: int | None = None
@@ -244,8 +246,17 @@ class Anchoring:
         if isinstance(due, batch.Wait) and sealed is None:
             self._next_at_ms = due.until_ms
             self._asked = self._asked and due.until_ms is not None
+            if (
+                self._hold is None
+                and self._compared_ms is not None
+                and now_ms - self._compared_ms < _COMPARE_EVERY_MS
+            ):
+                return
+            await self._precheck.checkpoint(view, now_ms)  # nothing to anchor is no reason not to see a forgery
+            self._compared_ms = now_ms
             return
         head = await self._precheck.checkpoint(view, now_ms)
+        self._compared_ms = now_ms
         if head is None:
             if sealed is not None:
                 await self._book.step(sealed, [Step(Event.ABANDON, {"detail": "it is on the chain"})], now_ms)

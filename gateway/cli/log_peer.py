@@ -84,6 +84,7 @@ def verify_peer(  # noqa: PLR0913 -- click passes one argument for each option
     with chain_errors(), _opened(where, max_mib << 20) as files:
         checkpoint = _checkpoint(files, origin or (given.name if given else None))
         histories, unreached = _histories(asked, checkpoint.origin)
+        before, checkpoint = checkpoint, _newer(files, checkpoint)
         registered = _registered_keys(histories, checkpoint.origin)
         keys = [given] if given else registered
         expected = expected_of(histories)
@@ -93,6 +94,8 @@ def verify_peer(  # noqa: PLR0913 -- click passes one argument for each option
         if given and histories and given not in registered:
             sentence = f"Not established: the registry never had the key that you gave for {checkpoint.origin}."
             findings.append(Finding(Kind.DISAGREEMENT, 0, sentence))
+        if before.size < checkpoint.size:
+            expected.append(Expected(before.size, before.root, "the checkpoint that was published a moment before"))
         for path in earlier:
             kept = _kept(path, checkpoint.origin, keys)
             expected.append(Expected(kept.size, kept.root, f"the checkpoint in {path.name}"))
@@ -117,6 +120,12 @@ def _opened(where: str, total_bytes: int) -> PeerDirectory | PeerSite:
         return PeerSite(where, total_bytes)
     except ValueError as error:
         raise click.UsageError(f"DIR_OR_URL: {error}") from None
+
+
+def _newer(files: PeerDirectory | PeerSite, checkpoint: Checkpoint) -> Checkpoint:
+    """Read the checkpoint again: while the chain was asked, the log may have grown and been anchored."""
+    again = _checkpoint(files, checkpoint.origin)
+    return again if again.size > checkpoint.size else checkpoint
 
 
 def _checkpoint(files: PeerDirectory | PeerSite, origin: str | None) -> Checkpoint:
