@@ -20,6 +20,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "miner": ("gateway.cli.miner:miner", "This gateway in the registry on chain."),
     "chain": ("gateway.cli.chain:chain", "Deploy the contracts; endpoints, accounts and funds."),
     "anchor": ("gateway.cli.anchor:anchor", "The log's checkpoints on chain: list them, anchor now."),
+    "model": ("gateway.cli.model:model", "Models: publish, grant, revoke them, and see who loaded what."),
     "quarantine": ("gateway.cli.quarantine:quarantine", "Look at the messages that were refused."),
     "log": ("gateway.cli.log:log", "Look at the Merkle log, check it, publish it."),
     "proof": ("gateway.cli.proof:proof", "Export and verify proofs."),
