@@ -22,7 +22,7 @@ LEAVES = "journal.leaves"
 LOCK = "journal.lock"
 
 _BUSY_S = 5.0
-_CACHE_KIB = 32 << 10
+_CACHE_KIB = 20 << 10
 
 _V1 = (
     # Every log entry. A message's own columns stand in the same row: one insert, and one place to look.

@@ -40,6 +40,29 @@ async def test_a_forged_second_root_freezes_the_log_and_holds_anchoring(world):
     assert world.anchoring.status().unanchored == 10
 
 
+async def test_a_forgery_is_seen_while_there_is_nothing_to_anchor(world):
+    await world.anchor(5)
+    await world.settle()
+    assert world.hold is None
+    anchor_as_the_account(world, 5, root(99))
+    await world.look()
+    assert world.hold is None, "an idle log is compared every ten minutes, not at each look"
+    world.advance(601)
+    await world.look()
+    assert world.hold == "log-frozen"
+    await world.look(2)
+    assert world.hold == "log-frozen", "a hold stays while its reason does"
+
+
+async def test_an_idle_gateway_whose_journal_was_wiped_says_so_at_its_first_look(node, tmp_path):
+    async with World(node, tmp_path / "one").register() as world:
+        await world.anchor(5)
+        await world.settle()
+    async with World(node, tmp_path / "two") as world:  # the same log, without a single entry
+        await world.look()
+        assert world.hold == "history-mismatch"
+
+
 async def test_a_chain_ahead_of_the_log_holds_anchoring(world):
     anchor_as_the_account(world, 50, root(1))
     await world.grow(5)
