@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
-from cryptography.x509 import load_pem_x509_certificate
+from cryptography.x509 import InvalidVersion, load_pem_x509_certificate
 
 from gateway.vault.authority_disk import StoreRefused, read_whole, replace_whole
 from gateway.vault.authority_files import ANSWER_FILE_MAX, REQUEST_FILE_MAX, SigningKey, read_answer, write_request
@@ -121,7 +121,7 @@ class AuthorityFiles:
         try:
             certificate = load_pem_x509_certificate(self._certificate.read_bytes()).public_bytes(Encoding.DER)
             key = load_pem_private_key(pem, password=None)
-        except (ValueError, TypeError, UnsupportedAlgorithm):
+        except (ValueError, TypeError, UnsupportedAlgorithm, InvalidVersion):
             raise StoreRefused(
                 f"{self._certificate} or {self._key} is not in PEM, or has a passphrase",
                 "name your certificate's files",

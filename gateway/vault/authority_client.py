@@ -96,8 +96,8 @@ class AuthorityClient:
         try:
             headers = {"Content-Type": "application/json", "Connection": "close"}
             connection.request("POST", path, encode_ask(ask), headers)
-            response = connection.getresponse()
-            body = _read(response, deadline_s)
+            with connection.getresponse() as response:
+                status, body = response.status, _read(response, deadline_s)
         except ssl.SSLCertVerificationError as error:
             raise AuthorityError(
                 f"{self._where}: its certificate does not hold ({error.verify_message}); is this its CA file?"
@@ -114,11 +114,11 @@ class AuthorityClient:
             raise AuthorityError(f"{self._where}: cannot be asked ({words}); is it running?") from None
         finally:
             connection.close()
-        if response.status == http.client.OK:
+        if status == http.client.OK:
             return body
         refused = parse_refusal(body)
         if refused is None:
-            raise AuthorityError(f"{self._where}: answers HTTP {response.status}; is this a key authority?")
+            raise AuthorityError(f"{self._where}: answers HTTP {status}; is this a key authority?")
         raise refused
 
     @property

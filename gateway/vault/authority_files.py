@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
-from cryptography.x509 import Certificate, load_der_x509_certificate
+from cryptography.x509 import Certificate, InvalidVersion, load_der_x509_certificate
 
 from gateway.crypto.keys import KeyRefused
 from gateway.vault.authority_words import (
@@ -214,7 +214,7 @@ def _valid_certificate(der: bytes, now_ms: int) -> Ed25519PublicKey | EllipticCu
         certificate: Certificate = load_der_x509_certificate(der)
         within = certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc
         public = certificate.public_key()
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, InvalidVersion):
         raise AuthorityRefused(Refusal.CERTIFICATE, "the certificate cannot be read") from None
     if not within:
         raise AuthorityRefused(Refusal.CERTIFICATE, "the certificate is expired, or not valid yet")

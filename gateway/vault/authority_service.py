@@ -52,7 +52,7 @@ STATUS: Final[dict[Refusal, int]] = {
     Refusal.UNAVAILABLE: 503,
 }
 
-_HEADERS: Final = {"Cache-Control": "no-store", "Connection": "close"}
+_HEADERS: Final = {"Cache-Control": "no-store"}
 _LINE_BYTES: Final = 1024
 _FIELDS: Final = 32
 _CERTIFICATES: Final = 4096
@@ -140,6 +140,7 @@ class Service:
             OSError: the address cannot be had.
         """
         app = web.Application(client_max_size=REQUEST_BYTES_MAX)
+        app.on_response_prepare.append(_last_answer)
         app.router.add_post(DATA_KEY_PATH, self._data_key)
         app.router.add_post(WRAPS_PATH, self._wraps)
         silent = logging.getLogger("gateway.vault.authority_service.http")
@@ -209,6 +210,11 @@ class Service:
             raise malformed(f"a request has at most {REQUEST_BYTES_MAX} bytes") from None
         except TimeoutError:
             raise malformed("the request did not come in time") from None
+
+
+async def _last_answer(_request: web.Request, response: web.StreamResponse) -> None:
+    """One connection, one request."""
+    response.force_close()
 
 
 def _peer(request: web.Request) -> bytes:

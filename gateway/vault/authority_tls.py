@@ -108,7 +108,7 @@ def sign_publisher(ca: Ca, name: str, request: bytes, now: datetime) -> bytes:
         found = x509.load_pem_x509_csr(request)
         public = found.public_key()
         sound = found.is_signature_valid
-    except (ValueError, UnsupportedAlgorithm, InvalidSignature):
+    except (ValueError, UnsupportedAlgorithm, InvalidSignature, x509.InvalidVersion):
         raise StoreRefused(
             "the file is no certificate signing request in PEM", "make one: openssl req -new"
         ) from None
