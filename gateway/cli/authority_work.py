@@ -274,7 +274,7 @@ def add(  # noqa: PLR0913, PLR0917 -- what is said of a publisher
 ) -> tuple[str, bytes]:
     """Put a publisher on the list; its lines there, and its certificate in PEM."""
     from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415 -- beside its only use
-    from cryptography.x509 import load_pem_x509_certificate  # noqa: PLC0415 -- likewise
+    from cryptography.x509 import InvalidVersion, load_pem_x509_certificate  # noqa: PLC0415 -- likewise
 
     with opened_house(directory, unlock, now_ms(), "publishers") as house:
         if csr is not None:
@@ -283,7 +283,7 @@ def add(  # noqa: PLR0913, PLR0917 -- what is said of a publisher
             pem = _read(certificate or Path(), _FILE_BYTES_MAX)
         try:
             der = load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
-        except ValueError:
+        except (ValueError, InvalidVersion):
             raise StoreRefused(
                 f"{certificate} is no certificate in PEM", "name the publisher's certificate"
             ) from None
