@@ -42,10 +42,13 @@ def test_the_quick_start_ends_with_a_valid_proof(tmp_path):
     assert report["honest_rejected"] == report["hostile_accepted"] == 0
 
 
+GROUPS = {"key", "proof", "log", "quarantine", "device", "chain", "miner", "anchor", "model", "authority"}
+
+
 def test_the_readme_names_no_command_that_does_not_exist():
     named = re.findall(r"^    securenet ([a-z-]+)(?: ([a-z-]+))?", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert len(named) > 5
     for command, sub in named:
-        words = [command, sub] if command in {"key", "proof", "log", "quarantine", "device", "chain", "miner", "anchor"} else [command]
+        words = [command, sub] if command in GROUPS else [command]
         result = CliRunner().invoke(cli, [*words, "--help"])
         assert result.exit_code == 0, words
