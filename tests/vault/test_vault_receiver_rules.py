@@ -100,6 +100,7 @@ def test_a_failure_that_may_pass_is_tried_again_when_its_time_is_there():
     ("found", "reason"),
     [
         (history(4, v4=said(4, revoked=True)), Reason.REVOKED),
+        (history(4, floor=5), Reason.BELOW_FLOOR),
         (history(4, granted=False), Reason.NOT_GRANTED),
         (history(4, v4=said(4, valid_until_s=1000)), Reason.EXPIRED),
         (history(2, v2=said(2, manifest_sha256=digest(2, 9))), Reason.ROLLBACK),
@@ -160,7 +161,7 @@ class Gateways(RuleBasedStateMachine):
         self.now_s, self.final_s = 1000.0, 1000
         self.ever_ran, self.newest_ever = set(), 0
 
-    @rule(step=st.integers(1, 3), lives_s=st.integers(1, 4000))
+    @rule(step=st.integers(1, 3), lives_s=st.integers(1, 300))
     def publish(self, step, lives_s):
         version = max(self.versions, default=0) + step
         self.versions[version] = said(version, valid_until_s=int(self.now_s) + lives_s)
@@ -175,6 +176,13 @@ class Gateways(RuleBasedStateMachine):
     @rule(data=st.data())
     def raise_floor(self, data):
         self.floor = max(self.floor, data.draw(st.sampled_from(sorted(self.versions))))
+
+    @precondition(lambda self: self.versions)
+    @rule()
+    def end_the_newest(self):
+        newest = max(self.versions)
+        self.versions[newest] = self.versions[newest]._replace(revoked=True)
+        self.floor = newest
 
     @rule()
     def turn_grant(self):
