@@ -15,9 +15,10 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from nacl.bindings import crypto_sign_seed_keypair
 
 from gateway.checks.miner import verify_miner
@@ -47,7 +48,7 @@ from gateway.ops.control import CONTROL_SOCKET, ControlServer
 from gateway.ops.exitcodes import ExitCode
 from gateway.ops.interpreter import settle_interpreter
 from gateway.ops.publish import publish
-from gateway.ops.secrets import load_anchoring_key, load_log_key, read_optional_secret, secret_path
+from gateway.ops.secrets import load_anchoring_key, load_hpke_key, load_log_key, read_optional_secret, secret_path
 from gateway.ops.status import status_report
 from gateway.ops.supervisor import TaskState, supervise
 from gateway.receipt import ReceiptWriter
@@ -59,6 +60,9 @@ from gateway.transport.coap import CoapTransport
 from gateway.transport.mqtt import MqttTransport
 from gateway.transport.port import Transport
 from gateway.transport.subscriptions import HeldFilters
+
+if TYPE_CHECKING:
+    from gateway.delivery import ModelDelivery
 
 log = structlog.get_logger("gateway")
 
@@ -77,6 +81,7 @@ class Parts(NamedTuple):
 
     registry: FileRegistry | None
     anchoring_key: AnchoringKey | None
+    hpke_key: X25519PrivateKey | None
     opened: Opened
     past: Past
     log_key_seed: bytes
@@ -100,13 +105,14 @@ def open_parts(config: Config) -> Parts:
     if registry is not None:
         registry.load()
     anchoring_key = _anchoring_key(config) if config.chain.rpc else None
+    hpke_key = load_hpke_key(config.gateway.hpke_key_file) if config.models.enabled else None
     seed = load_log_key(config.gateway.log_key_file)
     password = read_optional_secret(config.mqtt.password_file)
     key_file = str(secret_path(config.mqtt.key_file)) if config.mqtt.key_file else ""
     oscore = read_optional_secret(config.coap.oscore_file)
     opened = open_journal(config.gateway.data_dir, config.journal, origin=config.origin)
     past = _past(config.gateway.data_dir)
-    return Parts(registry, anchoring_key, opened, past, seed, password, key_file, oscore)
+    return Parts(registry, anchoring_key, hpke_key, opened, past, seed, password, key_file, oscore)
 
 
 def _anchoring_key(config: Config) -> AnchoringKey | None:
@@ -147,7 +153,8 @@ class Gateway:
         keys = LogKeys(parts.past.log_key, self._public_key)
         self._clerk = Clerk(config.log, self._ledger, origin=config.origin, keys=keys, wall_ms=wall_ms)
         self._intake = IntakeQueue(config.ingest.queue_messages, config.ingest.queue_bytes)
-        self._custody = self._make_custody(parts)
+        delivery = self._make_delivery(parts)
+        self._custody = self._make_custody(parts, delivery)
         self._ingest = Ingest(
             config,
             intake=self._intake,
@@ -156,7 +163,7 @@ class Gateway:
             registry=self._custody.registry,
             crypto=self._crypto,
             store=self._journal,
-            scorer=NoModel(),
+            scorer=NoModel() if delivery is None else delivery.scorer,
             receipts=receipts,
             note=lambda body, signature: note(body, config.origin, signature, self._public_key).decode(),
             clerk=self._clerk,
@@ -167,7 +174,15 @@ class Gateway:
         self._tasks = {transport.name: TaskState() for transport in self._transports}
         self._custody_task = TaskState()
 
-    def _make_custody(self, parts: Parts) -> Custody:
+    def _make_delivery(self, parts: Parts) -> ModelDelivery | None:
+        """The models, where the configuration names one."""
+        if parts.hpke_key is None:
+            return None
+        from gateway.delivery import ModelDelivery  # noqa: PLC0415 -- the Ethereum libraries, and HTTP
+
+        return ModelDelivery(self.config, parts.hpke_key, self._journal, self._clerk, self._clock)
+
+    def _make_custody(self, parts: Parts, delivery: ModelDelivery | None) -> Custody:
         """By file, or by chain where one is configured."""
         if parts.registry is not None:
             return FileCustody(parts.registry, self._intake.wake)
@@ -175,7 +190,14 @@ class Gateway:
             from gateway.custody.chain import ChainCustody  # noqa: PLC0415 -- the Ethereum libraries: a second, 37 MB
         except ModuleNotFoundError:
             raise ChainExtraMissing from None
-        return ChainCustody(self.config, parts.anchoring_key, self._journal, self._clock, self._intake.wake)
+        return ChainCustody(
+            self.config,
+            parts.anchoring_key,
+            self._journal,
+            self._clock,
+            on_look=self._intake.wake,
+            delivery=delivery,
+        )
 
     def _make_transports(self, parts: Parts) -> Sequence[Transport]:
         config = self.config

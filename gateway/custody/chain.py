@@ -5,10 +5,11 @@ Imported only where ``chain.rpc`` names an endpoint, because the Ethereum librar
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from gateway.anchor.sender import Anchoring, Means
 from gateway.anchor.transaction import Target
@@ -24,6 +25,22 @@ from gateway.journal import Journal, JournalFault, open_reader
 from gateway.ops.secrets import CREDENTIAL, SecretError, read_secret
 
 
+class Delivery(Looker, Protocol):
+    """The models of this gateway (``gateway.delivery.ModelDelivery``)."""
+
+    async def run(self) -> None:
+        """Bring models into force until cancelled."""
+        ...
+
+    def status(self) -> dict[str, Any]:
+        """The part of the status that is about models."""
+        ...
+
+    def warnings(self) -> list[str]:
+        """What a person should know, in words."""
+        ...
+
+
 class ChainCustody:
     """Implements ``gateway.custody.port.Custody`` over a chain.
 
@@ -33,17 +50,21 @@ class ChainCustody:
         journal: outbox and identities.
         clock: both clocks.
         on_look: called after each look at the chain: what may be accepted may have changed.
+        delivery: the models of this gateway, None when it runs none.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- one argument for each thing it joins
         self,
         config: Config,
         key: AnchoringKey | None,
         journal: Journal,
         clock: Clock,
+        *,
         on_look: Callable[[], None],
+        delivery: Delivery | None = None,
     ) -> None:
         self._on_look = on_look
+        self._delivery = delivery
         self._open_log = partial(open_reader, config.gateway.data_dir)
         self._chain = EvmChain(config.chain, clock, resolve=_resolve)
         self.registry = ChainRegistry(
@@ -62,6 +83,8 @@ class ChainCustody:
             means = Means(journal, self._open_log, key, clock.wall_ms, config.chain.logs_blocks)
             self.anchoring = Anchoring(config.anchor, target, means)
             lookers.append(self.anchoring)
+        if delivery is not None:
+            lookers.append(delivery)
         self._watch = ChainWatch(
             self._chain,
             lookers,
@@ -80,7 +103,10 @@ class ChainCustody:
         with self._open_log() as reader:
             await self.registry.restore(reader)
         self._on_look()
-        await self._watch.run()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch.run(), name="watch")
+            if self._delivery is not None:
+                tasks.create_task(self._delivery.run(), name="models")
 
     async def close(self) -> None:
         """Close the connections to the endpoints."""
@@ -115,6 +141,7 @@ class ChainCustody:
                 "registry": plain(self.registry.status()),
             },
             "anchors": None if self.anchoring is None else plain(self.anchoring.status()),
+            "models": None if self._delivery is None else self._delivery.status(),
         }
 
     def warnings(self) -> list[str]:
@@ -125,7 +152,7 @@ class ChainCustody:
         hold = None if self.anchoring is None else self.anchoring.status().hold
         if self.anchoring is not None and hold is not None:
             told.append(f"anchoring is {self.anchoring.status().state}")
-        return told
+        return told if self._delivery is None else [*told, *self._delivery.warnings()]
 
     def _looked(self) -> None:
         watch = self._watch.status

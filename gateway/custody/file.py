@@ -52,7 +52,7 @@ class FileCustody:
 
     def status(self) -> dict[str, Any]:
         """There is no chain."""
-        return {"chain": None, "anchors": None}
+        return {"chain": None, "anchors": None, "models": None}
 
     def warnings(self) -> list[str]:
         """A file is as it is."""
