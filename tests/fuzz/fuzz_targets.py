@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 import cbor2
+import fuzz_genuine
 import fuzz_ipfs
 
 from gateway import cbor, receipt
@@ -220,6 +221,7 @@ TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
     "proof": _proof,
     "registry_line": _registry_line,
     **fuzz_ipfs.TARGETS,
+    **fuzz_genuine.TARGETS,
     "manifest": _manifest,
     "manifest_payload": _manifest_payload,
     "ciphertext": _ciphertext,

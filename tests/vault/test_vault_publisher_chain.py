@@ -185,4 +185,4 @@ async def test_a_version_that_is_taken_or_does_not_rise_is_refused(world):
 
 
 def test_the_publishers_key_is_the_one_that_the_node_was_told():
-    assert PUBLISHER_KEY == parse_public_key(Alg.ED25519, ed25519_key(800))
+    assert parse_public_key(Alg.ED25519, ed25519_key(800)) == PUBLISHER_KEY
