@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
+import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -184,6 +186,7 @@ def answer_file(directory: Path, unlock: Unlock, request: Path, out: Path, word:
 
     async def answered(house: House) -> dict[str, Any]:
         async with grants_by(word, _FIRST_READ_S) as grants:
+            _log_errors_alone()
             authority = _authority(directory, house, grants)
             try:
                 found = read_request(data, now_ms())
@@ -203,8 +206,29 @@ def answer_file(directory: Path, unlock: Unlock, request: Path, out: Path, word:
             done["left_out"] = dict(answer.left_out)
         return done
 
-    with opened_house(directory, unlock, now_ms(), "wraps" if word else "issue") as house:
+    with _logging_kept(), opened_house(directory, unlock, now_ms(), "wraps" if word else "issue") as house:
         return asyncio.run(answered(house))
+
+
+def _log_errors_alone() -> None:
+    """A command answers at its end: of the log, what is an error goes to standard error, and nothing else."""
+    import structlog  # noqa: PLC0415 -- 70 ms
+
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+@contextmanager
+def _logging_kept() -> Iterator[None]:
+    import structlog  # noqa: PLC0415 -- likewise
+
+    before = structlog.get_config()
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 def _authority(directory: Path, house: House, grants: Grants | None) -> Authority:
