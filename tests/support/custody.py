@@ -134,9 +134,9 @@ class CustodyWorld:
         for start in range(0, len(rows), _BATCH):
             self.chain.register(fleet, *rows[start : start + _BATCH])
 
-    def register_miner(self, gateway: Gateway, account: str | None = None) -> None:
+    def register_miner(self, gateway: Gateway, account: str | None = None, hpke_key: bytes = X25519_KEY) -> None:
         """Let the gateway in, with its log key, and open its log."""
-        struct = (gateway.id, gateway.fleet, gateway.log_key.data, X25519_KEY, account or self.account)
+        struct = (gateway.id, gateway.fleet, gateway.log_key.data, hpke_key, account or self.account)
         self.chain.send(self.chain.registrar, self.chain.registry, "registerMiner", struct)
         self.chain.send(self.chain.stranger, self.chain.log, "open", self.log_id(gateway))
 
