@@ -131,8 +131,8 @@ class ModelReceiver:
         self._final_s: int | None = None
         self._caught_up = False
         self._frozen = False
-        self._aside: list[tuple[LoadedModel, str]] = []
-        self._woken = asyncio.Event()
+        self._woken = {name: asyncio.Event() for name in config.enabled}
+        self._swapping = asyncio.Lock()
 
     # --- the chain ---
 
@@ -162,12 +162,15 @@ class ModelReceiver:
         self._caught_up = end >= final.number or start > final.number
         if self._caught_up:
             self._final_s = max(self._final_s or 0, final.timestamp_s)
-            self._woken.set()
+            for woken in self._woken.values():
+                woken.set()
 
     def put_aside(self, model: LoadedModel, why: str) -> None:
         """A model failed at work: go back to the last good version. For ``ModelSet``, on the event loop."""
-        self._aside.append((model, why))
-        self._woken.set()
+        known = self._models.get(model.model_id)
+        if known is not None:
+            known.asides.append((Ran(model.version, model.manifest_sha256), why))
+            self._woken[model.model_id].set()
 
     # --- what is done ---
 
@@ -178,12 +181,18 @@ class ModelReceiver:
             JournalFault, JournalDamaged: the journal cannot be read.
         """
         await self.restore()
+        async with asyncio.TaskGroup() as tasks:
+            for name in self._models:
+                tasks.create_task(self._follow(name), name=f"model {name}")
+
+    async def _follow(self, name: str) -> None:
+        woken = self._woken[name]
         while True:
-            self._woken.clear()
-            await self.settle()
+            woken.clear()
+            await self._attend(name)
             try:
                 async with asyncio.timeout(_TICK_S):
-                    await self._woken.wait()
+                    await woken.wait()
             except TimeoutError:
                 continue
 
@@ -198,21 +207,22 @@ class ModelReceiver:
                 self._models[row.model_id].memory = rules.memory_of(row)
 
     async def settle(self) -> None:
-        """Do all there is to do now."""
-        await self._take_asides()
+        """Do all there is to do now, one model after the other."""
+        for name in self._models:
+            await self._attend(name)
+
+    async def _attend(self, name: str) -> None:
+        model = self._models[name]
+        await self._take_asides(name, model)
         if not self._caught_up:
             return
         self._tell_frozen()
-        for name, model in self._models.items():
-            history = self._histories.get(name)
-            if history is not None:
-                await self._settle(name, model, history)
-
-    async def _settle(self, name: str, model: ModelState, history: ModelHistory) -> None:
-        model.forget_failures(history)
         for _ in range(_TRIES):
-            standing = Standing(model.running, model.memory, model.failed)
-            decision = rules.decide(history, standing, self._policy, self._moment())
+            history = self._histories.get(name)
+            if history is None:
+                return
+            model.forget_failures(history)
+            decision = rules.decide(history, self._standing(model), self._policy, self._moment())
             model.refusal = decision.refusal
             if decision.refusal is not None:
                 await self._tell_refusal(name, model, decision.refusal)
@@ -224,9 +234,19 @@ class ModelReceiver:
             else:
                 await self._load(name, model, history, decision.ran)
 
+    @staticmethod
+    def _standing(model: ModelState) -> Standing:
+        return Standing(model.running, model.memory, model.failed)
+
+    def _is_still_wanted(self, name: str, model: ModelState, ran: Ran) -> bool:
+        """Whether the chain, as it was read meanwhile, and the time still say so."""
+        history = self._histories.get(name, ModelHistory())
+        decision = rules.decide(history, self._standing(model), self._policy, self._moment())
+        return decision.act is Act.LOAD and decision.ran == ran
+
     async def _drop(self, name: str, model: ModelState) -> bool:
-        others = [each for each in self._running.models if each.model_id != name]
-        refusals = await self._running.swap(others)
+        async with self._swapping:
+            refusals = await self._running.swap([each for each in self._running.models if each.model_id != name])
         if any(refusals):
             if model.running is not None and model.is_news(model.running, "not-dropped"):
                 log.error("model.not_dropped", model=name, detail=next(filter(None, refusals)))
@@ -244,6 +264,8 @@ class ModelReceiver:
             )
             said = history.versions[ran.version]
             found = await unseal(self._means, name, ran.version, said, now_ms=self._clock.wall_ms(), kept=kept)
+            if not self._is_still_wanted(name, model, ran):
+                return
             model.memory = rules.remember_loaded(before, ran)
             # First the journal: a version that runs and is not remembered could be rolled back.
             await self._store.record_model(
@@ -261,8 +283,9 @@ class ModelReceiver:
         await self._report(name, ran, result, reason)
 
     async def _swap(self, name: str, found: Unsealed) -> None:
-        others = [each for each in self._running.models if each.model_id != name]
-        refusals = await self._running.swap([*others, found.model])
+        async with self._swapping:
+            others = [each for each in self._running.models if each.model_id != name]
+            refusals = await self._running.swap([*others, found.model])
         own, theirs = refusals[-1], next(filter(None, refusals[:-1]), None)
         if own is not None or theirs is not None:
             raise NotLoaded(Reason.SMOKE_TEST, own or f"another model: {theirs}", may_pass=True)
@@ -285,19 +308,17 @@ class ModelReceiver:
         except JournalFault as fault:
             log.warning("model.not_recorded", model=name, detail=str(fault))
 
-    async def _take_asides(self) -> None:
-        asides, self._aside = self._aside, []
-        for model, why in asides:
-            name, ran = model.model_id, Ran(model.version, model.manifest_sha256)
-            known = self._models.get(name)
-            if known is None or known.running != ran:
+    async def _take_asides(self, name: str, model: ModelState) -> None:
+        asides, model.asides = model.asides, []
+        for ran, why in asides:
+            if model.running != ran:
                 continue
-            known.memory = rules.remember_aside(known.memory, ran)
+            model.memory = rules.remember_aside(model.memory, ran)
             try:
-                await self._store.record_model(rules.row_of(name, known.memory))
+                await self._store.record_model(rules.row_of(name, model.memory))
             except JournalFault as fault:
                 log.warning("model.not_recorded", model=name, detail=str(fault))
-            await self._tell_refusal(name, known, Refusal(ran, Reason.PUT_ASIDE, why))
+            await self._tell_refusal(name, model, Refusal(ran, Reason.PUT_ASIDE, why))
 
     # --- what is told ---
 

@@ -17,7 +17,8 @@ _TOLD_KEPT: Final = 256
 class ModelState:
     """One wanted model: what is remembered, what runs, what failed, what was told.
 
-    ``expires_ms`` is of the manifest of what runs; ``refusal`` of the newest version that is not loaded.
+    ``expires_ms`` is of the manifest of what runs; ``refusal`` of the newest version that is not loaded; ``asides``
+    are faults at work that were not looked at yet.
     """
 
     memory: Memory = field(default_factory=Memory)
@@ -26,6 +27,7 @@ class ModelState:
     failed: dict[bytes, Failure] = field(default_factory=dict)
     refusal: Refusal | None = None
     told: set[tuple[Ran, str]] = field(default_factory=set)
+    asides: list[tuple[Ran, str]] = field(default_factory=list)
 
     def is_news(self, ran: Ran, reason: str) -> bool:
         """Whether this was not told yet; it is from now on."""

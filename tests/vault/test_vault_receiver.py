@@ -1,5 +1,7 @@
 """What the receiver loads, what it refuses and why, and that what runs goes on running."""
 
+import asyncio
+import contextlib
 import hashlib
 
 import pytest
@@ -463,3 +465,50 @@ async def test_a_version_that_no_journal_can_hold_is_as_if_it_were_not_there(wor
     await world.look()
     assert world.running.versions == [(MODEL, 3)]
     assert world.told == []
+
+
+async def test_a_version_that_is_revoked_while_it_is_fetched_does_not_come_into_force(world):
+    world.publish(4)
+    fetch, chain, published = world.source.get, world.chain, world.chain.number
+
+    async def revoked_meanwhile(cid):
+        if chain.number == published:
+            chain.revoke(4)
+            await world.receiver.look(chain)
+        return await fetch(cid)
+
+    world.source.get = revoked_meanwhile
+    await world.look()
+    assert world.running.versions == [(MODEL, 3)]
+    assert world.events == [(4, "refused", "revoked")]
+
+
+async def test_models_do_not_wait_for_each_other(tmp_path):
+    async with world_of(tmp_path, enabled=(MODEL, "fan")) as world:
+        stuck = asyncio.Event()
+        world.chain.own("fan")
+        world.chain.grant(model="fan")
+        slow = world.bundle(1)
+        world.chain.publish(1, slow.cid, slow.digest, model="fan")
+        world.publish(4)
+
+        fetch = world.source.get
+
+        async def get(cid):
+            if str(cid) == slow.cid:
+                await stuck.wait()
+            return await fetch(cid)
+
+        world.source.get = get
+        await world.receiver.look(world.chain)
+        task = asyncio.create_task(world.receiver.run())
+        async with asyncio.timeout(10):
+            while world.running.versions != [(MODEL, 4)]:
+                await asyncio.sleep(0.01)
+        stuck.set()
+        async with asyncio.timeout(10):
+            while (1, "refused", "manifest-mismatch") not in world.events:
+                await asyncio.sleep(0.01)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
