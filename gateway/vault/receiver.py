@@ -29,6 +29,8 @@ log = structlog.get_logger("models")
 _BLOCKS_A_LOOK: Final = 100_000
 """So much is caught up with at one look, so that a long past keeps nobody else from looking."""
 _TRIES: Final = 8
+_ENVELOPE_KEPT: Final = 1 << 18
+"""A larger manifest is fetched again when its version is gone back to: the journal's budget is for messages."""
 _TICK_S: Final = 5.0
 """Expiry, the age of the final block and back-offs come by themselves: they are looked at so often."""
 
@@ -268,9 +270,9 @@ class ModelReceiver:
                 return
             model.memory = rules.remember_loaded(before, ran)
             # First the journal: a version that runs and is not remembered could be rolled back.
-            await self._store.record_model(
-                rules.row_of(name, model.memory), ModelEnvelope(ran.version, found.envelope)
-            )
+            small = len(found.envelope) <= _ENVELOPE_KEPT
+            envelope = ModelEnvelope(ran.version, found.envelope) if small else None
+            await self._store.record_model(rules.row_of(name, model.memory), envelope)
             await self._swap(name, found)
         except (NotLoaded, JournalFault) as fault:
             model.memory = before

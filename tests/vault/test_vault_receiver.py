@@ -512,3 +512,13 @@ async def test_models_do_not_wait_for_each_other(tmp_path):
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+async def test_a_manifest_that_is_too_large_to_keep_is_fetched_again(world, monkeypatch):
+    monkeypatch.setattr("gateway.vault.receiver._ENVELOPE_KEPT", 10)
+    world.publish(4)
+    await world.look()
+    assert await world.journal.model_envelope(MODEL, 4) is None
+    await world.restart()
+    await world.look()
+    assert world.running.versions == [(MODEL, 4)]
