@@ -41,20 +41,25 @@ class Desk:
 
     def __init__(self, root):
         self.root, self.directory = root, root / "authority"
-        self.words = secret(root / "pass", b"correct horse\n")
+        self.words = None
+        self.root_key = secret(root / "root-key", b"\x04" * 32)  # it costs no scrypt
         self.made = None
 
     def call(self, *arguments, words=None):
         result = CliRunner().invoke(
             cli,
-            ["authority", *(str(argument) for argument in arguments), "--dir", str(self.directory)]
-            + ([] if words is False else ["--passphrase-file", str(words or self.words)])
-            + ["--json"],
+            ["authority", *map(str, arguments), "--dir", str(self.directory), *self.opener(words), "--json"],
         )
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         result.json = json.loads(result.stdout) if result.stdout else None
         return result
+
+    def opener(self, words=None):
+        if words is False:
+            return []
+        words = words or self.words
+        return ["--root-key", str(self.root_key)] if words is None else ["--passphrase-file", str(words)]
 
     def init(self, *options):
         self.made = self.call("init", *options)
@@ -88,6 +93,14 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path):
     return Desk(tmp_path).init("--tls", "localhost", "--tls", "127.0.0.1")
+
+
+@pytest.fixture
+def worded(tmp_path):
+    """One that is opened by a passphrase."""
+    desk = Desk(tmp_path)
+    desk.words = secret(tmp_path / "pass", b"correct horse\n")
+    return desk.init("--tls", "localhost")
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +140,8 @@ def test_an_authority_is_made_once_and_closed_to_others(desk):
     assert "holds a store already" in again.json["error"]
 
 
-def test_what_opens_the_store_is_asked_for_and_named_when_it_is_wrong(desk, tmp_path):
+def test_what_opens_the_store_is_asked_for_and_named_when_it_is_wrong(worded, tmp_path):
+    desk = worded
     assert desk.call("rotate", words=False).exit_code == ExitCode.USAGE
     wrong = desk.call("rotate", words=secret(tmp_path / "other", b"wrong"))
     assert (wrong.exit_code, "not opened by this passphrase" in wrong.json["error"]) == (ExitCode.SECRET, True)
@@ -214,7 +228,8 @@ def test_a_chain_that_is_not_named_is_asked_for(desk, tmp_path):
     assert (found.exit_code, "--model-registry" in found.json["error"]) == (ExitCode.CONFIG, True)
 
 
-def test_a_rotation_keeps_the_keys_and_may_change_the_passphrase_or_move_the_root_key_out(desk, tmp_path):
+def test_a_rotation_keeps_the_keys_and_may_change_the_passphrase_or_move_the_root_key_out(worded, tmp_path):
+    desk = worded
     publisher = desk.over_the_gap(desk.enlist("acme", "kdd"))
     asked = awaited(publisher.data_key, "kdd", 1)
     desk.call("issue", asked.request, "--out", asked.answer)
@@ -241,18 +256,19 @@ def test_an_audit_that_was_altered_is_named_stops_everything_and_is_put_aside(de
     assert (found.exit_code, found.json["holds"]) == (ExitCode.NEGATIVE, False)
     (finding,) = found.json["findings"]
     assert finding["line"] == 3
-    stopped = desk.call("rotate")
+    stopped = desk.call("publishers", "add", "x", "--certificate", desk.root / "acme.crt", "--model", "kdd")
     assert (stopped.exit_code, "does not hold" in stopped.json["error"]) == (ExitCode.SECRET, True)
     old = Path(desk.call("audit", "--begin-anew").json["old"])
     assert old.is_dir()
-    assert desk.call("rotate").exit_code == ExitCode.OK
+    csr = ("--csr", desk.root / "acme.csr", "--out", desk.root / "b.crt", "--model", "kdd")
+    assert desk.call("publishers", "add", "b", *csr).exit_code == ExitCode.OK
     assert desk.events()[0] == "begun-anew"
 
 
 def test_people_read_the_audit_and_the_list(desk):
     desk.enlist("acme", "kdd", "mnist")
     options = ["--dir", str(desk.directory)]
-    found = CliRunner().invoke(cli, ["authority", "audit", *options, "--passphrase-file", str(desk.words)])
+    found = CliRunner().invoke(cli, ["authority", "audit", *options, *desk.opener()])
     assert "publisher-added" in found.stdout
     assert "The audit holds." in found.stdout
     listed = CliRunner().invoke(cli, ["authority", "publishers", "list", *options])
@@ -262,7 +278,7 @@ def test_people_read_the_audit_and_the_list(desk):
     assert (again.exit_code, "on the list already" in again.json["error"]) == (ExitCode.SECRET, True)
     assert desk.call("publishers", "add", "x", "--model", "kdd").exit_code == ExitCode.USAGE
     assert (
-        desk.call("publishers", "add", "x", "--certificate", desk.words, "--model", "kdd").exit_code
+        desk.call("publishers", "add", "x", "--certificate", desk.root_key, "--model", "kdd").exit_code
         == ExitCode.SECRET
     )
 
@@ -280,7 +296,7 @@ def test_it_serves_until_it_is_told_to_end(desk, chain):
         "--listen",
         "localhost:0",
     ]
-    environment = os.environ | {"SECURENET_AUTHORITY_PASSPHRASE_FILE": str(desk.words)}
+    environment = os.environ | {"SECURENET_AUTHORITY_ROOT_KEY": str(desk.root_key)}
     with subprocess.Popen(
         [str(each) for each in (*command, *chain)], stderr=subprocess.PIPE, text=True, env=environment
     ) as process:
