@@ -42,8 +42,8 @@ class ModelDelivery:
         contract = Contract(
             address_of(chain.model_registry), address_of(chain.registry), chain.deploy_block, chain.logs_blocks
         )
-        sources = open_sources(config.ipfs, block_store(config), clock.monotonic_s)
-        means = Means(sources, private_key, config.gateway.id, config.models.max_bytes)
+        self._sources = open_sources(config.ipfs, block_store(config), clock.monotonic_s)
+        means = Means(self._sources, private_key, config.gateway.id, config.models.max_bytes)
         self._receiver = ModelReceiver(
             config.models, contract, means, running=self.scorer, store=journal, tell=clerk.model, clock=clock
         )
@@ -64,6 +64,10 @@ class ModelDelivery:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.scorer.run(), name="scorer")
             tasks.create_task(self._receiver.run(), name="receiver")
+
+    async def close(self) -> None:
+        """Close the connections to the sources."""
+        await self._sources.close()
 
     def status(self) -> dict[str, Any]:
         """The part of ``securenet status`` that is about models."""

@@ -32,6 +32,10 @@ class Delivery(Looker, Protocol):
         """Bring models into force until cancelled."""
         ...
 
+    async def close(self) -> None:
+        """Let go of the sources."""
+        ...
+
     def status(self) -> dict[str, Any]:
         """The part of the status that is about models."""
         ...
@@ -109,8 +113,10 @@ class ChainCustody:
                 tasks.create_task(self._delivery.run(), name="models")
 
     async def close(self) -> None:
-        """Close the connections to the endpoints."""
+        """Close the connections to the endpoints, and to the models' sources."""
         await self._chain.close()
+        if self._delivery is not None:
+            await self._delivery.close()
 
     def is_stale(self) -> bool:
         """Whether the chain was not seen for ``registry.max_age_s``."""
