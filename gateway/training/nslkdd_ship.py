@@ -21,6 +21,7 @@ LIMITS: Final = (
     "Trained on connections of 1998, simulated at MIT Lincoln Laboratory: a benchmark, not today's traffic.",
     "A gateway has to be given NSL-KDD's features as readings; nothing here computes them from packets.",
     "False alarms rise with services that training does not hold.",
+    "It missed the mark that was set for it (85.2 % accuracy on KDDTest+ in the worst of five seeds): 82.8 %.",
     "KDDTest+ was partly spent for choosing before this evaluation: docs/evaluation.md says how.",
 )
 SHOWN: Final = ("accuracy", "recall", "false_alarms", "precision", "macro_f1", "auc")

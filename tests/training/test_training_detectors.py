@@ -106,6 +106,19 @@ def test_what_is_exported_answers_as_what_was_trained():
     assert compare(litert(model, inputs).reshape(-1), whole.scores(inputs)) < 1e-5
 
 
+def test_forests_of_the_library_answer_as_their_tensors():
+    ensemble = pytest.importorskip("sklearn.ensemble", reason="scikit-learn is not installed: the extra `train`")
+    generator = np.random.default_rng(4)
+    inputs = generator.normal(size=(900, 6)).astype(np.float32)
+    attack = inputs[:, 0] * inputs[:, 1] > inputs[:, 2]
+    for kind in (ensemble.RandomForestClassifier, ensemble.ExtraTreesClassifier):
+        fitted = kind(20, max_depth=8, random_state=1).fit(inputs, attack)
+        grown = detectors.Grown(flatten(fitted))
+        compare(grown.scores(inputs), fitted.predict_proba(inputs)[:, 1], 1e-6)
+    pytest.importorskip("tensorflow", reason="TensorFlow is not installed: the extra `train`")
+    assert compare(litert(to_tflite(grown.tensors, (6,)), inputs).reshape(-1), grown.scores(inputs)) < 1e-6
+
+
 def test_an_empty_forest_part_is_no_trap():
     assert isinstance(flatten(_Ensemble), Forest)
     assert len(detectors.Grown(flatten(_Ensemble)).scores(np.zeros((0, 2), np.float32))) == 0
