@@ -67,7 +67,7 @@ class _Parts(NamedTuple):
 
 
 def look_at(data: bytes | memoryview, steps: int = STEPS_MAX) -> Seen:
-    """Look at a model's file; a map of it will do, so that a large one is not read whole.
+    """Look at a model.
 
     Raises:
         PublishRefused: ``model-structure``, ``model-operator``, ``model-shape``.

@@ -6,8 +6,6 @@ In the order of the steps: whoever looks at a file first made sure that it is th
 from __future__ import annotations
 
 import asyncio
-import mmap
-import os
 from hashlib import sha256
 from hmac import compare_digest
 from pathlib import Path
@@ -77,13 +75,10 @@ async def check_genuine(files: ModelFiles, model_id: str = "", version: int = 0,
             f"the training record is of {record.model_id} version {record.version}",
             "publish it as that, or export and sign the model with the id and version that you mean",
         )
-    pieces = await asyncio.to_thread(_digested, files.model, record, most)
+    data = await asyncio.to_thread(_model, files.model, record, most)
     spec = read_spec_file(_read(files.spec, SPEC_BYTES_MAX), record)
-    seen = await asyncio.to_thread(_seen, files.model)
+    seen = await asyncio.to_thread(look_at, data)
     check_shapes(seen, spec)
-    data = await asyncio.to_thread(_read, files.model, most)
-    if sha256(data).digest() != record.sha256:
-        raise changed(files.model)
     loaded = LoadedModel(bytes(32), record.model_id, record.version, spec, data)
     if (problem := await prove(loaded)) is not None:
         raise PublishRefused(
@@ -91,7 +86,9 @@ async def check_genuine(files: ModelFiles, model_id: str = "", version: int = 0,
             f"the model does not pass its smoke test here: {problem}",
             "look at the spec's smoke test and the versions of LiteRT, in the card and here; then export it again",
         )
-    return Genuine(files.model, record, spec, seen, pieces)
+    pieces = range(0, len(data), PIECE_BYTES)
+    digests = tuple(sha256(data[at : at + PIECE_BYTES]).digest() for at in pieces)
+    return Genuine(files.model, record, spec, seen, digests)
 
 
 def changed(path: Path) -> PublishRefused:
@@ -103,35 +100,18 @@ def changed(path: Path) -> PublishRefused:
     )
 
 
-def _digested(path: Path, record: Record, most: int) -> tuple[bytes, ...]:
-    """The digests of the file's pieces; the file is the one of the record."""
-    whole, pieces, size = sha256(), list[bytes](), 0
-    try:
-        with path.open("rb") as file:
-            if (size := os.fstat(file.fileno()).st_size) > most:
-                raise _bad_file(f"{path} has {size} bytes, and gateways open at most {most}")
-            while piece := file.read(PIECE_BYTES):
-                whole.update(piece)
-                pieces.append(sha256(piece).digest())
-    except OSError as error:
-        raise _bad_file(f"{path} cannot be read: {error.strerror}") from None
-    if not size:
+def _model(path: Path, record: Record, most: int) -> bytes:
+    """The model, which is the one of the record. Every check is of these bytes, whoever writes to the file then."""
+    data = _read(path, most)
+    if not data:
         raise _bad_file(f"{path} is empty")
-    if size != record.size or not compare_digest(whole.digest(), record.sha256):
+    if len(data) != record.size or not compare_digest(sha256(data).digest(), record.sha256):
         raise PublishRefused(
             PublishRefusal.MODEL_DIGEST,
             f"{path} is not the file that the training record names",
             "name the .tflite that was exported with this card; one that was altered since is not published",
         )
-    return tuple(pieces)
-
-
-def _seen(path: Path) -> Seen:
-    try:
-        with path.open("rb") as file:
-            return look_at(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
-    except (OSError, ValueError) as error:
-        raise _bad_file(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is empty'}") from None
+    return data
 
 
 def _read(path: Path, most: int) -> bytes:
