@@ -1,6 +1,7 @@
 """Whether a model is genuine: who trained it, is it that file, that spec, and does it answer as it should."""
 
 import hashlib
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -20,12 +21,15 @@ from support.publisher_kit import (
 )
 
 from gateway.training.export import spec_json
-from gateway.vault.publisher_check import check_genuine
+from gateway.vault.manifest import MANIFEST_BYTES_MAX
+from gateway.vault.publisher import sizes_of
+from gateway.vault.publisher_check import ModelFiles, check_genuine
 from gateway.vault.publisher_record import read_record, read_spec_file, sign_record, verify_record
 from gateway.vault.publisher_words import PublishRefusal, PublishRefused
 
 GOOD = packed(parts())
 CARD = card_of(GOOD, spec_of())
+SHIPPED = sorted((Path(__file__).resolve().parents[2] / "models").glob("*.tflite"))
 
 
 async def refusal_of(files, *about, **limits):
@@ -171,3 +175,15 @@ def test_a_spec_comes_back_as_it_was_written_whole_numbers_as_well(number, whole
     record = read_record(card_of(GOOD, spec))
     assert read_spec_file(data, record) == spec
     assert all(isinstance(each, float) for each in read_spec_file(data, record).smoke.inputs)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+async def test_the_models_of_the_repository_may_be_published_once_they_are_signed(tmp_path, path):
+    card = path.with_suffix(".card.json")
+    copied = tmp_path / card.name
+    copied.write_bytes(card.read_bytes())
+    files = ModelFiles(path, path.with_suffix(".spec.json"), copied, TRAINER_KEY)
+    files.signature.write_bytes(sign_record(card.read_bytes(), TRAINER.sign))
+    genuine = await check_genuine(files)
+    assert genuine.record.model_id == path.stem
+    assert sizes_of(genuine, 2048).manifest < MANIFEST_BYTES_MAX
