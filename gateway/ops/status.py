@@ -52,15 +52,7 @@ def status_report(  # noqa: PLR0913 -- a view over every room
     ``problems`` says in plain words what stands in the way.
     """
     counters, latency = ingest.counters, ingest.counters.latency
-    links = {
-        transport.name: {
-            "state": transport.status().state.value,
-            "detail": transport.status().detail,
-            "restarts": tasks[transport.name].restarts,
-            "counters": transport.counters(),
-        }
-        for transport in transports
-    }
+    links = {transport.name: _link(transport, tasks[transport.name]) for transport in transports}
     problems = [f"{name} is {link['state']}: {link['detail']}" for name, link in links.items() if not _is_up(link)]
     if pushback is not None:
         problems.insert(0, f"nothing is accepted ({pushback}): {ingest.journal_fault or WHY_HELD_BACK[pushback]}")
@@ -90,6 +82,16 @@ def status_report(  # noqa: PLR0913 -- a view over every room
         "transports": links,
         "disk_bytes": None if maintenance is None else maintenance.usage.disk_bytes,
         "budget_bytes": config.journal.budget_bytes,
+    }
+
+
+def _link(transport: Transport, task: TaskState) -> dict[str, Any]:
+    status = transport.status()
+    return {
+        "state": status.state.value,
+        "detail": status.detail,
+        "restarts": task.restarts,
+        "counters": transport.counters(),
     }
 
 
