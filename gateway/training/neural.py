@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from gateway.training.data import Floats, Ints, Singles, seed_everything
-from gateway.training.libraries import tensorflow
+from gateway.training.libraries import library, tensorflow
 
 BATCH: Final = 512
 KINDS: Final = ("cnn", "cnn-lstm")
@@ -68,3 +68,12 @@ def class_weights(classes: Ints, count: int, power: float = 0.5) -> Floats:
     rows = np.maximum(np.bincount(classes, minlength=count), 1).astype(np.float64)
     weights = (rows.mean() / rows) ** power
     return np.asarray(weights / ((weights * rows).sum() / rows.sum()), dtype=np.float64)
+
+
+def frozen(model: Any, width: int) -> Any:  # noqa: ANN401 -- likewise
+    """The network as a function whose weights are constants: a converted Keras 3 model loses its variables."""
+    tf = tensorflow()
+    freeze = library("tensorflow.python.framework.convert_to_constants").convert_variables_to_constants_v2
+    traced = tf.function(lambda inputs: model(inputs, training=False))
+    held = freeze(traced.get_concrete_function(tf.TensorSpec([None, width], tf.float32)))
+    return lambda inputs: held(inputs)[0]

@@ -6,17 +6,17 @@ is pooled over the folds is every row once, held out from what answered it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from gateway.detection.spec import Column
 from gateway.training import neural
-from gateway.training.data import Ints, Part, Singles, stratified
+from gateway.training.data import Flags, Ints, Part, Singles, Words, stratified
 from gateway.training.detectors import Detector, fit_prototypes, fit_residual
 from gateway.training.export import rows_of
-from gateway.training.metrics import Binary, Many, Roc, auc, binary, many, recall_at, roc, threshold_at
+from gateway.training.metrics import Binary, Many, Roc, auc, binary, many, recall_at, recall_by, roc, threshold_at
 from gateway.training.plot import thin
 from gateway.training.rtiot import Flows, columns_of, firsts, folds_by_row, folds_by_vector, thinned
 
@@ -45,14 +45,18 @@ class Classified(NamedTuple):
 class Novelty(NamedTuple):
     """A normal-only detector: the curve over held-out normal flows and all attacks, and its work at a threshold.
 
-    ``found`` is the recall where exactly 1 % of the test's normal rows alarm; ``at_threshold`` is what a threshold,
-    set at 1 % on other held-out normal rows, gives on the test. A figure is the mean over the folds.
+    ``found`` is the recall where at most 1 % of the test's normal rows alarm; ``at_threshold`` is what a threshold,
+    set at 1 % on other held-out normal rows, gives on the test, ``by_attack`` what it finds of each attack. All of
+    them count a distinct vector once; ``auc_all`` and ``found_all`` count it as often as it occurs. Means over folds.
     """
 
     detector: str
     auc: float
     found: float
+    auc_all: float
+    found_all: float
     at_threshold: Binary
+    by_attack: Mapping[str, float]
     curve: Roc
 
 
@@ -110,49 +114,78 @@ def _mean(found: list[Binary]) -> Binary:
     return Binary(found[0].rows, *means)
 
 
-def novelty(name: str, flows: Flows) -> Novelty:
-    """Fit on normal flows of four folds, a fifth held for the threshold; test on the other fold and all attacks."""
-    areas, found, works, curve = [], [], [], None
+class _Asked(NamedTuple):
+    """One fold's test: attack or not, scores, how often each vector occurs, and its class."""
+
+    attack: Flags
+    scores: Singles
+    times: Ints
+    names: Words
+    limit: float
+
+
+def _asked(name: str, flows: Flows) -> Iterator[_Asked]:
     distinct = flows.take(firsts(flows))
+    times = np.bincount(flows.vector)[distinct.vector]
+    names = np.array(flows.kinds, dtype=np.str_)[distinct.kind]
     for number, part in enumerate(folds_by_vector(distinct, FOLDS, SEED)):
         normal = part.train[~distinct.attack[part.train]]
         split = stratified(distinct.kind[normal], 0.2, SEED + number)
         known = distinct.take(normal[split.train])
-        columns = columns_of(known)
-        detector = DETECTORS[name](rows_of(columns, known.features))
-        limit = threshold_at(detector.scores(rows_of(columns, distinct.take(normal[split.held]).features)), RATE)
+        pipeline = Pipeline(columns_of(known))
+        detector = DETECTORS[name](pipeline.inputs_of(known))
+        limit = threshold_at(detector.scores(pipeline.inputs_of(distinct.take(normal[split.held]))), RATE)
         quiet = part.held[~distinct.attack[part.held]]
-        asked = distinct.take(np.concatenate([quiet, np.flatnonzero(distinct.attack)]))
-        scores = detector.scores(rows_of(columns, asked.features))
-        areas.append(auc(asked.attack, scores))
-        found.append(recall_at(asked.attack, scores, RATE))
-        works.append(binary(asked.attack, scores >= limit))
-        curve = curve or roc(asked.attack, scores)
-    if curve is None:
-        raise ValueError("no fold was drawn")
-    return Novelty(name, float(np.mean(areas)), float(np.mean(found)), _mean(works), curve)
+        test = np.concatenate([quiet, np.flatnonzero(distinct.attack)])
+        scores = detector.scores(pipeline.inputs_of(distinct.take(test)))
+        yield _Asked(distinct.attack[test], scores, times[test], names[test], limit)
 
 
-def told(flows: Flows, normal_only: list[Novelty], classified: list[Classified]) -> dict[str, Any]:
-    """Everything that was found, as JSON takes it; curves are thinned for a plot."""
+def novelty(name: str, flows: Flows) -> Novelty:
+    """Fit on normal flows of four folds, a fifth held for the threshold; test on the other fold and all attacks."""
+    every = list(_asked(name, flows))
+    repeated = [(np.repeat(one.attack, one.times), np.repeat(one.scores, one.times)) for one in every]
+    called = [one.scores >= one.limit for one in every]
+    attacks = [recall_by(one.names[one.attack], flags[one.attack]) for one, flags in zip(every, called, strict=True)]
+    return Novelty(
+        name,
+        float(np.mean([auc(one.attack, one.scores) for one in every])),
+        float(np.mean([recall_at(one.attack, one.scores, RATE) for one in every])),
+        float(np.mean([auc(*pair) for pair in repeated])),
+        float(np.mean([recall_at(*pair, RATE) for pair in repeated])),
+        _mean([binary(one.attack, flags) for one, flags in zip(every, called, strict=True)]),
+        {attack: float(np.mean([one[attack] for one in attacks])) for attack in attacks[0]},
+        roc(every[0].attack, every[0].scores),
+    )
+
+
+def facts(flows: Flows) -> dict[str, Any]:
+    """How many rows there are, and how many distinct ones, by class."""
+    distinct = flows.kind[firsts(flows)]
     return {
         "rows": len(flows),
         "dropped": flows.dropped,
-        "distinct": len(firsts(flows)),
+        "distinct": len(distinct),
         "by_class": {name: int((flows.kind == at).sum()) for at, name in enumerate(flows.kinds)},
-        "distinct_by_class": {
-            name: int((flows.kind[firsts(flows)] == at).sum()) for at, name in enumerate(flows.kinds)
-        },
-        "novelty": [
-            {
-                **one._asdict(),
-                "at_threshold": one.at_threshold._asdict(),
-                "curve": thin(one.curve, 0.3),
-            }
-            for one in normal_only
-        ],
-        "networks": [
-            {**one._asdict(), "classes": one.classes._asdict(), "detection": one.detection._asdict()}
-            for one in classified
-        ],
+        "distinct_by_class": {name: int((distinct == at).sum()) for at, name in enumerate(flows.kinds)},
     }
+
+
+def normal_only(flows: Flows) -> dict[str, Any]:
+    """Every normal-only detector, as JSON takes it; curves are thinned for a plot."""
+    found = [novelty(name, flows) for name in DETECTORS]
+    told = [
+        {**one._asdict(), "at_threshold": one.at_threshold._asdict(), "curve": thin(one.curve, 0.3)} for one in found
+    ]
+    return {**facts(flows), "novelty": told}
+
+
+def networks(flows: Flows, done: Callable[[Classified], None]) -> dict[str, Any]:
+    """Every network under both kinds of folds; ``done`` is told of each as it comes."""
+    told: list[dict[str, Any]] = []
+    for kind in neural.KINDS:
+        for folds_by in PROTOCOLS:
+            for one in classify(kind, flows, folds_by):
+                done(one)
+                told.append({**one._asdict(), "classes": one.classes._asdict(), "detection": one.detection._asdict()})
+    return {**facts(flows), "networks": told}

@@ -9,7 +9,7 @@ np = pytest.importorskip("numpy")
 from hypothesis import given, settings  # noqa: E402 -- after the skip
 from hypothesis import strategies as st  # noqa: E402 -- likewise
 
-from gateway.training import detectors  # noqa: E402 -- likewise
+from gateway.training import detectors, neural  # noqa: E402 -- likewise
 from gateway.training.export import compare, litert, to_tflite  # noqa: E402 -- likewise
 from gateway.training.forest import Forest, flatten, probability  # noqa: E402 -- likewise
 
@@ -117,6 +117,18 @@ def test_forests_of_the_library_answer_as_their_tensors():
         compare(grown.scores(inputs), fitted.predict_proba(inputs)[:, 1], 1e-6)
     pytest.importorskip("tensorflow", reason="TensorFlow is not installed: the extra `train`")
     assert compare(litert(to_tflite(grown.tensors, (6,)), inputs).reshape(-1), grown.scores(inputs)) < 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["cnn", "cnn-lstm"])
+def test_a_network_keeps_its_weights_when_it_is_exported(kind):
+    pytest.importorskip("tensorflow", reason="TensorFlow is not installed: the extra `train`")
+    generator = np.random.default_rng(5)
+    inputs = generator.normal(size=(600, 24)).astype(np.float32)
+    classes = (inputs[:, 3] > 0).astype(np.int64)
+    model = neural.fit(kind, neural.Task(inputs, classes, neural.class_weights(classes, 2)), epochs=2, seed=1)
+    exported = to_tflite(neural.frozen(model, 24), (24,))
+    assert compare(litert(exported, inputs), neural.answers(model, inputs)) < 1e-5
 
 
 def test_an_empty_forest_part_is_no_trap():
