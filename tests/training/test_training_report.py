@@ -48,7 +48,8 @@ def test_an_unknown_block_is_an_error(tmp_path):
 def test_results_are_never_written_over(tmp_path):
     held = tmp_path / "held.json"
     held.write_text("{}")
-    for command in (["evaluate", "skab"], ["evaluate", "nsl-kdd"], ["evaluate", "rt-iot2022"], ["choose"]):
+    sets = ("skab", "nsl-kdd", "nsl-kdd-random", "rt-iot2022-normal", "rt-iot2022-networks")
+    for command in (["choose"], *(["evaluate", name] for name in sets)):
         answer = CliRunner().invoke(cli, [*command, str(tmp_path), "--out", str(held)])
         assert answer.exit_code == 1
         assert "holds results" in answer.output
