@@ -33,6 +33,7 @@ class Attached(Node):
         self.chain.admin, self.chain.registrar, self.chain.suspender = accounts[:3]
         self.chain.registry = self.web3.eth.contract(address=registry, abi=artifact("IdentityRegistry")["abi"])
         self.chain.log = self.web3.eth.contract(address=anchor_log, abi=artifact("AnchorLog")["abi"])
+        self.chain.contracts = {each.address: each for each in (self.chain.registry, self.chain.log)}
 
     @property
     def url(self):
