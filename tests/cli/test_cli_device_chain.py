@@ -164,6 +164,11 @@ def test_a_thousand_devices_are_imported_in_batches_by_fleet(world, imported):
     assert (again.json["registered"], again.json["already"], world.transactions()) == (0, 1000, before)
 
 
+def heed_interrupts():
+    """Undo what a shell does to its background jobs: they ignore Ctrl-C, and so would their children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_import_that_was_interrupted_goes_on_where_it_was(world, tmp_path):
     path = tmp_path / "list.csv"
     path.write_text(csv_of(1000))
@@ -174,6 +179,7 @@ def test_an_import_that_was_interrupted_goes_on_where_it_was(world, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ,
+        preexec_fn=heed_interrupts,  # noqa: PLW1509 -- nothing else runs in this process yet
     )
     deadline = time.monotonic() + 30
     while len(world.registered()) < 60 and process.poll() is None and time.monotonic() < deadline:
