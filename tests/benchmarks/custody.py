@@ -154,6 +154,7 @@ async def _gap(plan: Plan, gateway: Gateway, world: CustodyWorld, fleet: Fleet, 
     before = world.on_chain(gateway)
     sent, open_before = len(fleet.messages), fleet.open_count
     await away.go()
+    size_at_going = (await gateway.status() or {}).get("log_size", 0)
     watched = await _watch(gateway, plan.seconds)
     sent_meanwhile, open_after = len(fleet.messages) - sent, fleet.open_count
     size_at_return = watched["log_size"]
@@ -163,7 +164,8 @@ async def _gap(plan: Plan, gateway: Gateway, world: CustodyWorld, fleet: Fleet, 
     up_s = time.monotonic() - back_s
     await _until(lambda: len(world.on_chain(gateway)) > len(before) and _tip(world, gateway) >= size_at_return)
     covered_s = time.monotonic() - back_s
-    new = world.on_chain(gateway)[len(before) :]
+    # What was sealed before the chain went may come first; it is no part of the gap.
+    new = [each for each in world.on_chain(gateway)[len(before) :] if each.size > size_at_going]
     covering = next(number for number, each in enumerate(new, 1) if each.size >= size_at_return)
     await status_where(gateway, lambda status: status["anchors"]["final_size"] >= new[0].size, 120)
     return {
