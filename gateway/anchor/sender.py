@@ -124,7 +124,7 @@ class Anchoring:
         for attempts in await sighting.worth_asking(self._book.nonces(), now_ms):
             await self._settle(await sighting.change(attempts), now_ms)
         await self._forget_moot(now_ms)
-        if now_ms - self._precheck.balance_ms >= _BALANCE_EVERY_MS or self._hold is not None:
+        if not 0 <= now_ms - self._precheck.balance_ms < _BALANCE_EVERY_MS or self._hold is not None:
             await self._precheck.look_up_balance(view)
         waiting = [attempts for attempts in self._book.nonces() if in_flight(attempts)]
         open_ids = {row.id for row in self._book.rows}
@@ -249,7 +249,7 @@ class Anchoring:
             if (
                 self._hold is None
                 and self._compared_ms is not None
-                and now_ms - self._compared_ms < _COMPARE_EVERY_MS
+                and 0 <= now_ms - self._compared_ms < _COMPARE_EVERY_MS
             ):
                 return
             await self._precheck.checkpoint(view, now_ms)  # nothing to anchor is no reason not to see a forgery

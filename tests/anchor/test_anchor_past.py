@@ -54,6 +54,17 @@ async def test_a_forgery_is_seen_while_there_is_nothing_to_anchor(world):
     assert world.hold == "log-frozen", "a hold stays while its reason does"
 
 
+async def test_a_clock_that_was_set_back_does_not_put_off_the_comparison(world):
+    await world.anchor(5)
+    await world.settle()
+    world.advance(601)
+    await world.look()
+    anchor_as_the_account(world, 5, root(99))
+    world.advance(-600)
+    await world.look()
+    assert world.hold == "log-frozen"
+
+
 async def test_an_idle_gateway_whose_journal_was_wiped_says_so_at_its_first_look(node, tmp_path):
     async with World(node, tmp_path / "one").register() as world:
         await world.anchor(5)
