@@ -23,6 +23,7 @@ from gateway.config.model import Config
 from gateway.crypto.anchoring_key import AnchoringKey
 from gateway.journal import Journal, JournalFault, open_reader
 from gateway.ops.secrets import CREDENTIAL, SecretError, read_secret
+from gateway.ops.supervisor import TaskState, supervise
 
 
 class Delivery(Looker, Protocol):
@@ -69,6 +70,8 @@ class ChainCustody:
     ) -> None:
         self._on_look = on_look
         self._delivery = delivery
+        self._models_task = TaskState()
+        self._monotonic_s = clock.monotonic_s
         self._open_log = partial(open_reader, config.gateway.data_dir)
         self._chain = EvmChain(config.chain, clock, resolve=_resolve)
         self.registry = ChainRegistry(
@@ -109,8 +112,9 @@ class ChainCustody:
         self._on_look()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch.run(), name="watch")
-            if self._delivery is not None:
-                tasks.create_task(self._delivery.run(), name="models")
+            if self._delivery is not None:  # on its own: a fault among the models keeps nobody from looking
+                models = supervise("models", self._delivery.run, self._models_task, self._monotonic_s)
+                tasks.create_task(models, name="models")
 
     async def close(self) -> None:
         """Close the connections to the endpoints, and to the models' sources."""
