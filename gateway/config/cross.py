@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from gateway.config.fault import Fault
@@ -16,6 +17,7 @@ from gateway.config.model import (
     ChainConfig,
     CoapConfig,
     GatewayConfig,
+    HttpConfig,
     IngestConfig,
     IpfsConfig,
     JournalConfig,
@@ -36,24 +38,8 @@ def cross_faults(sound: Mapping[str, object], line_of: Callable[[KeyPath], int])
     """
     found: list[tuple[str, str, str]] = []
     for name, table in sound.items():
-        if isinstance(table, GatewayConfig):
-            found += _gateway(table)
-        elif isinstance(table, MqttConfig):
-            found += _mqtt(table)
-        elif isinstance(table, CoapConfig):
-            found += _coap(table)
-        elif isinstance(table, JournalConfig):
-            found += _journal(table)
-        elif isinstance(table, IngestConfig):
-            found += _ingest(table)
-        elif isinstance(table, ChainConfig):
-            found += _chain(table)
-        elif isinstance(table, AnchorConfig):
-            found += _anchor(table)
-        elif isinstance(table, IpfsConfig):
-            found += _ipfs(table)
-        elif isinstance(table, ModelsConfig):
-            found += _models(table)
+        if type(table) in _JUDGES:
+            found += _JUDGES[type(table)](table)
         elif isinstance(table, ObserveConfig) and table.device in RESERVED:
             found.append((f"{name}.device", f"is {table.device}, which is reserved", "choose another id"))
     found += [*_transports(sound), *_models_means(sound)]
@@ -105,6 +91,17 @@ def _mqtt(table: MqttConfig) -> Found:
         yield "mqtt.reconnect_min_s", "is above reconnect_max_s", "the first wait is the shortest"
     if not table.client_id.isprintable() or len(table.client_id.encode("utf-8", "replace")) > 65535:  # noqa: PLR2004 -- MQTT 5 §1.5.4
         yield "mqtt.client_id", "cannot be a client id", "at most 65535 bytes of printable text"
+
+
+def _http(table: HttpConfig) -> Found:
+    if not table.host:
+        yield "http.host", "is empty", 'write "127.0.0.1"; a reverse proxy on this machine may show it to others'
+    if table.token_file and not is_loopback(table.host):
+        yield (
+            "http.token_file",
+            "would let the token cross the network in clear text",
+            'bind http.host = "127.0.0.1" and put a reverse proxy with TLS before it, or leave the page read-only',
+        )
 
 
 def _coap(table: CoapConfig) -> Found:
@@ -235,3 +232,17 @@ def _transports(sound: Mapping[str, object]) -> Found:
     coap = sound.get("coap")
     if isinstance(mqtt, MqttConfig) and isinstance(coap, CoapConfig) and not mqtt.enabled and not coap.enabled:
         yield "mqtt.enabled", "is false, and so is coap.enabled", "a gateway needs one transport at least"
+
+
+_JUDGES: Final[Mapping[type, Callable[[Any], Found]]] = {
+    GatewayConfig: _gateway,
+    MqttConfig: _mqtt,
+    CoapConfig: _coap,
+    JournalConfig: _journal,
+    IngestConfig: _ingest,
+    ChainConfig: _chain,
+    AnchorConfig: _anchor,
+    IpfsConfig: _ipfs,
+    ModelsConfig: _models,
+    HttpConfig: _http,
+}

@@ -299,9 +299,50 @@ class LoggingConfig:
 
     level: str = key("debug, info, warning or error.", "info", choices=("debug", "info", "warning", "error"))
     format: str = key(
-        "json for journald, pretty for a terminal, auto to choose.",
+        "journald for its native fields, json for lines, pretty for a terminal, auto to choose.",
         "auto",
-        choices=("auto", "json", "pretty"),
+        choices=("auto", "journald", "json", "pretty"),
+    )
+    bytes_per_hour: int = key(
+        "What is written an hour at most, whatever happens; what is beyond is counted, not written.",
+        8 << 20,
+        low=64 << 10,
+        high=1 << 30,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpConfig:
+    """Health, metrics and the status page."""
+
+    enabled: bool = key("Serve /healthz, /readyz, /metrics and the status page.", default=True)
+    host: str = key("Address to bind; another than loopback shows the page to the network.", "127.0.0.1")
+    port: int = key("TCP port; 0: any that is free (securenet status says which).", 8470, low=0, high=65535)
+    allowed_hosts: tuple[str, ...] = key(
+        "Names a browser may ask for besides localhost and the address that is bound: those of a reverse proxy.", ()
+    )
+    token_file: str = key(
+        "File or credential:NAME with the token (32 characters or more) that unlocks the page's actions; "
+        "empty: read-only.",
+        "",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockConfig:
+    """When the wall clock is believed."""
+
+    trust: str = key(
+        "kernel: when the kernel calls it synchronised; always: without asking; auto: as kernel, but a machine that "
+        "nothing synchronises is believed while its clock is not behind what the gateway knows to be past.",
+        "auto",
+        choices=("auto", "kernel", "always"),
+    )
+    step_s: float = key(
+        "A wall clock that jumps by more than this against the monotonic one has stepped, and that is told.",
+        5.0,
+        low=0.5,
+        high=3600,
     )
 
 
@@ -322,6 +363,8 @@ class Config:
     journal: JournalConfig = field(default_factory=JournalConfig)
     log: LogConfig = field(default_factory=LogConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
+    http: HttpConfig = field(default_factory=HttpConfig)
+    clock: ClockConfig = field(default_factory=ClockConfig)
 
     @property
     def origin(self) -> str:

@@ -1,0 +1,1 @@
+"""What may be wrong with a gateway and its surroundings, each finding with its remedy."""
