@@ -13,6 +13,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,6 +31,7 @@ from gateway.custody.port import Custody
 from gateway.detection.port import NoModel
 from gateway.ingest.admission import Admission, bench
 from gateway.ingest.clerk import Clerk, LogKeys
+from gateway.ingest.counters import Counters
 from gateway.ingest.intake import IntakeQueue
 from gateway.ingest.ledger import Ledger
 from gateway.ingest.pipeline import Clock, Ingest
@@ -38,8 +40,8 @@ from gateway.journal import (
     Journal,
     JournalDamaged,
     JournalFault,
-    MaintenanceReport,
     Opened,
+    Reader,
     open_journal,
     open_reader,
 )
@@ -47,15 +49,16 @@ from gateway.message import PushbackReason
 from gateway.ops.control import CONTROL_SOCKET, ControlServer
 from gateway.ops.exitcodes import ExitCode
 from gateway.ops.interpreter import settle_interpreter
-from gateway.ops.publish import publish
 from gateway.ops.secrets import load_anchoring_key, load_hpke_key, load_log_key, read_optional_secret, secret_path
 from gateway.ops.status import status_report
 from gateway.ops.supervisor import TaskState, supervise
+from gateway.ops.upkeep import JournalCare, Publication
 from gateway.receipt import ReceiptWriter
 from gateway.registry.file import FileRegistry
+from gateway.registry.port import RegistrySnapshot
 from gateway.tlog.checkpoint import note
 from gateway.tlog.entry import parse_entry
-from gateway.tlog.tiles import MissingTileError, TileWriter
+from gateway.tlog.tiles import TileWriter
 from gateway.transport.coap import CoapTransport
 from gateway.transport.mqtt import MqttTransport
 from gateway.transport.port import Transport
@@ -65,8 +68,6 @@ if TYPE_CHECKING:
     from gateway.delivery import ModelDelivery
 
 log = structlog.get_logger("gateway")
-
-_MAINTAIN_S = 1.0
 
 
 class Past(NamedTuple):
@@ -142,7 +143,6 @@ class Gateway:
         self._clock = Clock(time.monotonic, wall_ms)
         self._stopping = asyncio.Event()
         self._reload_wanted = asyncio.Event()
-        self._maintenance: MaintenanceReport | None = None
 
         receipts = ReceiptWriter(config.origin)
         self._bench = measured = bench(config)
@@ -170,6 +170,8 @@ class Gateway:
             gate=self._gate,
             clock=self._clock,
         )
+        self._care = JournalCare(self._journal, self._ingest.touched, wall_ms)
+        self._publication = Publication(config.log.publish_dir, self._ingest.sealed, self.open_log)
         self._transports = self._make_transports(parts)
         self._tasks = {transport.name: TaskState() for transport in self._transports}
         self._custody_task = TaskState()
@@ -233,12 +235,12 @@ class Gateway:
             async with control, asyncio.TaskGroup() as tasks:
                 crypto = tasks.create_task(self._crypto.run(), name="crypto")
                 ingest = tasks.create_task(self._ingest.run(), name="ingest")
-                care = tasks.create_task(self._take_care(), name="journal")
+                care = tasks.create_task(self._care.run(), name="journal")
                 reloads = tasks.create_task(self._reload_when_asked(), name="reload")
                 custody = tasks.create_task(
                     supervise("custody", self._custody.run, self._custody_task, time.monotonic), name="custody"
                 )
-                publisher = tasks.create_task(self._publish_when_sealed(), name="publish")
+                publisher = tasks.create_task(self._publication.run(), name="publish")
                 running = [
                     tasks.create_task(
                         supervise(
@@ -311,45 +313,30 @@ class Gateway:
             self._reload_wanted.clear()
             await self._custody.reload()
 
-    async def _take_care(self) -> None:
-        """Maintenance of the journal: after commits, and while it refuses them, but at most once a second."""
-        while True:
-            await self._ingest.touched.wait()
-            await asyncio.sleep(_MAINTAIN_S)
-            self._ingest.touched.clear()
-            try:
-                self._maintenance = await self._journal.maintain(wall_ms())
-            except JournalFault as fault:
-                log.warning("journal.care_failed", detail=str(fault))
-
-    async def _publish_when_sealed(self) -> None:
-        """Write tiles and checkpoint to ``log.publish_dir`` after each checkpoint; a fault is told once."""
-        directory = self.config.log.publish_dir
-        published, failed = 0, False
-        while directory:
-            await self._ingest.sealed.wait()
-            self._ingest.sealed.clear()
-            try:
-                published = await asyncio.to_thread(self._publish, Path(directory), published)
-            except (OSError, MissingTileError, JournalFault) as fault:
-                if not failed:
-                    log.error("log.not_published", detail=str(fault))
-                failed = True
-            else:
-                failed = False
-
-    def _publish(self, directory: Path, since: int) -> int:
-        """Publish what the newest checkpoint covers; returns its size."""
-        with open_reader(self.config.gateway.data_dir) as reader:
-            checkpoint = reader.latest_checkpoint()
-            return since if checkpoint is None else publish(reader, checkpoint, directory, since=since).size
-
     async def _anchor_now(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
         """The answer to ``securenet anchor now``."""
         return self._custody.anchor_now()
 
+    @property
+    def counters(self) -> Counters:
+        """What was counted since the start of the process."""
+        return self._ingest.counters
+
+    @property
+    def registry(self) -> RegistrySnapshot:
+        """Who is registered, as of now."""
+        return self._custody.registry.snapshot
+
+    def open_log(self) -> AbstractContextManager[Reader]:
+        """A read-only connection to the journal, for one thread."""
+        return open_reader(self.config.gateway.data_dir)
+
     async def _status(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
         """The answer to ``securenet status``."""
+        return self.status()
+
+    def status(self) -> dict[str, Any]:
+        """The state of every room."""
         return status_report(
             self.config,
             started_ms=self.started_ms,
@@ -359,12 +346,12 @@ class Gateway:
             intake=self._intake,
             log_size=self._ledger.size,
             crypto_restarts=self._crypto.restarts,
-            registry=self._custody.registry.snapshot,
+            registry=self.registry,
             custody=self._custody.status(),
             warnings=self._custody.warnings(),
             transports=self._transports,
             tasks=self._tasks,
-            maintenance=self._maintenance,
+            maintenance=self._care.report,
         )
 
 
