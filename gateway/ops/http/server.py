@@ -1,0 +1,209 @@
+"""The HTTP server: listens where ``[http]`` says, within limits, and never in the way of a message.
+
+A port that is taken is told once and tried again; the gateway takes messages meanwhile. So many connections at once,
+a head in so many seconds, a body and an answer in so many more. Nothing runs while nobody asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import structlog
+from aiohttp import web
+
+from gateway.config.model import HttpConfig
+from gateway.ops.http.guard import REQUEST_S, dress, guard
+from gateway.ops.http.keys import ACTIONS, TOKENLESS, VIEW, problem
+from gateway.ops.secrets import SecretError, read_optional_secret
+from gateway.ops.view import Action, GatewayView
+
+log = structlog.get_logger("http")
+
+MAX_BODY_BYTES: Final = 4 << 20
+MAX_CONNECTIONS: Final = 64
+MIN_TOKEN_BYTES: Final = 32
+_IDLE_S: Final = 15.0
+_FIRST_WAIT_S: Final = 1.0
+_LONGEST_WAIT_S: Final = 30.0
+_GOODBYE_S: Final = 1.0
+_BACKLOG: Final = 64
+_LIMITS: Final[Mapping[str, Any]] = {
+    "access_log": None,
+    "keepalive_timeout": _IDLE_S,  # aiohttp counts it from the first byte on: a head that drips is cut off too
+    "lingering_time": 1.0,
+    "max_line_size": 4096,
+    "max_field_size": 4096,
+    "max_headers": 64,
+    "auto_decompress": False,
+}
+
+Mount = Callable[[web.Application], None]
+
+
+class HttpStatus(NamedTuple):
+    """``state`` is ``off``, ``up`` or ``down``; ``address`` is a URL once it is up."""
+
+    state: str
+    detail: str
+    address: str | None
+
+
+def load_token(ref: str) -> bytes | None:
+    """Read the token of the page's actions; None when there is none.
+
+    Raises:
+        SecretError: as ``read_secret``, or it is too short to be one.
+    """
+    token = read_optional_secret(ref)
+    if token is not None and len(token) < MIN_TOKEN_BYTES:
+        raise SecretError(ref, f"is shorter than {MIN_TOKEN_BYTES} characters", "openssl rand -hex 32 writes one")
+    return token
+
+
+def make_app(
+    config: HttpConfig,
+    view: GatewayView,
+    *,
+    actions: Mapping[str, Action] | None = None,
+    mount: Sequence[Mount] = (),
+    token: bytes | None = None,
+) -> web.Application:
+    """Put the application together: the guard, the view, and what is mounted."""
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=guard(config.allowed_hosts, token))
+    app[VIEW] = view
+    app[ACTIONS] = dict(actions or {})
+    app[TOKENLESS] = set()
+    app.on_response_prepare.append(dress)
+    for each in mount:
+        each(app)
+    return app
+
+
+class HttpServer:
+    """Serves the gateway's ``view`` from ``run`` to its cancellation.
+
+    Args:
+        config: where to listen.
+        view: what is shown.
+        actions: what may be asked for with the token, by name.
+        mount: each adds its routes to the application.
+        token: unlocks actions, see ``load_token``; None: read-only.
+    """
+
+    def __init__(
+        self,
+        config: HttpConfig,
+        view: GatewayView,
+        *,
+        actions: Mapping[str, Action] | None = None,
+        mount: Sequence[Mount] = (),
+        token: bytes | None = None,
+    ) -> None:
+        self._config = config
+        self._view = view
+        self._actions = actions
+        self._mount = mount
+        self._token = token
+        self._status = HttpStatus("off", "not started", None)
+
+    def status(self) -> HttpStatus:
+        """How it is doing."""
+        return self._status
+
+    async def run(self) -> None:
+        """Serve until cancelled; a port that cannot be had is tried again and again, and told once."""
+        app = make_app(self._config, self._view, actions=self._actions, mount=self._mount, token=self._token)
+        runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=_GOODBYE_S, **_LIMITS)
+        await runner.setup()
+        try:
+            server = await self._listen(runner)
+            async with server:
+                await server.serve_forever()
+        finally:
+            self._status = HttpStatus("off", "stopped", None)
+            await runner.cleanup()
+
+    async def _listen(self, runner: web.AppRunner) -> asyncio.Server:
+        """Bind; wait and bind again."""
+        loop = asyncio.get_running_loop()
+        wait_s = _FIRST_WAIT_S
+        while True:
+            try:
+                server = await loop.create_server(
+                    lambda: _protocol(runner), self._config.host, self._config.port, backlog=_BACKLOG
+                )
+            except OSError as fault:
+                detail = f"cannot listen on {self._config.host}:{self._config.port}: {fault.strerror or fault}"
+                if self._status.state != "down":
+                    log.error("http.not_listening", detail=detail)
+                self._status = HttpStatus("down", detail, None)
+                await asyncio.sleep(wait_s)
+                wait_s = min(_LONGEST_WAIT_S, 2 * wait_s)
+            else:
+                self._status = HttpStatus("up", "", _url(server))
+                log.info("http.listening", address=self._status.address)
+                return server
+
+
+def _url(server: asyncio.Server) -> str:
+    host, port = server.sockets[0].getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _protocol(runner: web.AppRunner) -> asyncio.Protocol:
+    """A protocol for one connection more, or one that says that there are too many."""
+    server = runner.server
+    if server is None or len(server.connections) >= MAX_CONNECTIONS:
+        return _Full()
+    return _Connection(server, loop=asyncio.get_running_loop(), **_LIMITS)
+
+
+class _Full(asyncio.Protocol):
+    """Says once that there is no room, and hangs up."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Answer before anything is read."""
+        if isinstance(transport, asyncio.WriteTransport):
+            transport.write(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n")
+            transport.close()
+
+
+class _Connection(web.RequestHandler):
+    """One connection, whose faults are told in our own form, and whose reader may not dawdle."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 -- aiohttp's signature; it repeats what the peer sent
+    ) -> web.StreamResponse:
+        """Tell a peer its own mistake, or that it was ours; ours goes to the log, and no more than its name."""
+        self.keep_alive(val=False)
+        if status < web.HTTPInternalServerError.status_code:
+            answer = problem(
+                status, "the request is no HTTP that is taken here", "a head of 4,096 bytes a line at most"
+            )
+        else:
+            log.error("http.failed", path=request.path, detail=f"{type(exc).__name__}: {exc}")
+            answer = problem(status, "the gateway could not answer this", "its log says why (http.failed)")
+        answer.force_close()
+        return answer
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send the answer, in time."""
+        if not resp.prepared:
+            await dress(request, resp)
+        try:
+            async with asyncio.timeout(REQUEST_S):
+                return await super().finish_response(request, resp, start_time)
+        except TimeoutError:
+            if self.transport is not None:
+                self.transport.abort()
+            return resp, True
