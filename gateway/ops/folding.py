@@ -62,3 +62,15 @@ class EventFolder:
                     flushed.append((kind, window.folded))
                 del self._windows[kind]
         return flushed
+
+    def due_s(self, now_s: float) -> float | None:
+        """In how many seconds ``flush`` has something to take; None while nothing is folded."""
+        ends = [window.began_s + self._window_s for window in self._windows.values() if window.folded]
+        if self.forgotten:
+            ends.append(now_s + self._window_s)
+        return max(0.0, min(ends) - now_s) if ends else None
+
+    def take_forgotten(self) -> int:
+        """How many folded events were pushed out of the table since the last call."""
+        forgotten, self.forgotten = self.forgotten, 0
+        return forgotten
