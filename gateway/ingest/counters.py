@@ -4,33 +4,39 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Sequence
 
 from gateway.message import RejectReason
 
-_BOUNDS_MS = (1, 2, 5, 10, 20, 30, 50, 80, 120, 200, 500, 1000, 2000, 5000, 10000, 30000)
+_ANSWER_MS = (1, 2, 5, 10, 20, 30, 50, 80, 120, 200, 500, 1000, 2000, 5000, 10000, 30000)
+_WORK_MS = (0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000)
 _HEAVY_DEVICES = 1024
 _CLONED_DEVICES = 64
 _MOST_REFUSED = 10
 
 
 class Latency:
-    """A histogram of milliseconds from receipt to answer, with fixed bounds."""
+    """A histogram of milliseconds with fixed bounds: of an answer, unless other bounds are given.
 
-    def __init__(self) -> None:
-        self.counts = [0] * (len(_BOUNDS_MS) + 1)
-        self.total_ms = 0
+    ``counts`` has one place more than ``bounds_ms``, for what took longer.
+    """
 
-    def add(self, elapsed_ms: int) -> None:
-        """Count one message; a clock that was set back counts as 0."""
+    def __init__(self, bounds_ms: Sequence[float] = _ANSWER_MS) -> None:
+        self.bounds_ms = bounds_ms
+        self.counts = [0] * (len(bounds_ms) + 1)
+        self.total_ms = 0.0
+
+    def add(self, elapsed_ms: float) -> None:
+        """Count one; a clock that was set back counts as 0."""
         elapsed_ms = max(0, elapsed_ms)
-        self.counts[bisect_left(_BOUNDS_MS, elapsed_ms)] += 1
+        self.counts[bisect_left(self.bounds_ms, elapsed_ms)] += 1
         self.total_ms += elapsed_ms
 
-    def quantile_ms(self, share: float) -> int | None:
+    def quantile_ms(self, share: float) -> float | None:
         """The upper bound of the bucket that holds the quantile; None while nothing was counted."""
         rank = share * sum(self.counts)
         seen = 0
-        for bound, count in zip((*_BOUNDS_MS, 2 * _BOUNDS_MS[-1]), self.counts, strict=True):
+        for bound, count in zip((*self.bounds_ms, 2 * self.bounds_ms[-1]), self.counts, strict=True):
             seen += count
             if count and seen >= rank:
                 return bound
@@ -72,7 +78,11 @@ class Refusals:
 
 
 class Counters:
-    """Totals since the start of the process."""
+    """Totals since the start of the process.
+
+    ``latency`` is from receipt to answer, of each message; ``verify`` of a batch's signatures, from asking the worker
+    to its answer; ``commit`` of a group, until it is durable.
+    """
 
     def __init__(self) -> None:
         self.received: Counter[str] = Counter()
@@ -82,4 +92,8 @@ class Counters:
         self.answered = 0
         self.groups = 0
         self.commit_faults = 0
+        self.quarantined = 0
+        self.verdicts: Counter[str] = Counter()
         self.latency = Latency()
+        self.verify = Latency(_WORK_MS)
+        self.commit = Latency(_WORK_MS)

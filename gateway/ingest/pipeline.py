@@ -131,6 +131,10 @@ class Ingest:
         """Why nothing is taken at the moment, or None."""
         return PushbackReason.PUSHBACK if self.journal_fault else self._gate()
 
+    def waiting(self) -> dict[str, int]:
+        """Batches that wait for a stage; at most two for each."""
+        return {"decide": self._decide_queue.qsize(), "commit": self._commit_queue.qsize()}
+
     async def _admit_stage(self, tasks: asyncio.TaskGroup) -> None:
         """Take batches from the intake, ask steps 0 to 3, and have the signatures verified meanwhile."""
         limit = self._config.ingest.batch_messages
@@ -173,9 +177,16 @@ class Ingest:
         passed = [ticket.candidate for ticket in tickets if ticket.rejected is None and ticket.candidate]
         ledger = self._ledger
         asked = ledger.windows.absent((candidate.envelope.device_id for candidate in passed), ledger.group)
-        held = tasks.create_task(self._crypto.verify(claims))
+        held = tasks.create_task(self._verify(claims))
         states = tasks.create_task(self._replay_states(asked))
         await self._decide_queue.put(_Batch(tickets, held, asked, states))
+
+    async def _verify(self, claims: list[Claim]) -> list[bool]:
+        asked_s = self._clock.monotonic_s()
+        held = await self._crypto.verify(claims)
+        if claims:
+            self.counters.verify.add((self._clock.monotonic_s() - asked_s) * 1000)
+        return held
 
     async def _push_back(self, tasks: asyncio.TaskGroup, reason: PushbackReason) -> None:
         """Tell those who want an answer now to come again; what can wait, waits.
@@ -218,6 +229,7 @@ class Ingest:
         accepted = ledger.decide(tickets, known, self._clock.monotonic_s())
         draft = Draft(tickets)
         scores = await self._scorer.score([verified(ticket) for ticket in accepted])
+        self.counters.verdicts.update([score.verdict for score in scores])
         for ticket, score in zip(accepted, scores, strict=True):
             ledger.append(draft, ticket, score)
         ledger.finish(draft)
@@ -275,6 +287,7 @@ class Ingest:
     async def _commit(self, group: Group) -> None:
         """Commit, however long it takes: a decision cannot be taken back, only kept waiting."""
         while True:
+            asked_s = self._clock.monotonic_s()
             try:
                 await self._store.commit(group)
             except (JournalFull, JournalFault) as fault:
@@ -286,6 +299,8 @@ class Ingest:
                 self._intake.wake()
                 await asyncio.sleep(_COMMIT_RETRY_S)
             else:
+                self.counters.commit.add((self._clock.monotonic_s() - asked_s) * 1000)
+                self.counters.quarantined += len(group.quarantine)
                 self.touched.set()
                 if self.journal_fault is not None:
                     log.info("journal.recovered")

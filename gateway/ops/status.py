@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
+from gateway import __version__
 from gateway.config.model import Config
 from gateway.ingest.intake import IntakeQueue
 from gateway.ingest.pipeline import Ingest
 from gateway.journal import MaintenanceReport
 from gateway.message import PushbackReason
+from gateway.ops.health import readiness
 from gateway.ops.supervisor import TaskState
 from gateway.registry.port import RegistrySnapshot
-from gateway.transport.port import LinkState, Transport
-
-WHY_HELD_BACK: Final = {
-    PushbackReason.PUSHBACK: "the log is damaged and takes no entries; see docs/operations",
-    PushbackReason.MINER_UNKNOWN: (
-        "the registry has no miner of this id with this fleet, log key and anchoring account; "
-        "securenet miner show says what it has, securenet miner register or renew mends it"
-    ),
-    PushbackReason.MINER_SUSPENDED: "the registry holds this gateway as suspended or revoked; ask its registrar",
-    PushbackReason.REGISTRY_STALE: (
-        "the registry was not confirmed by the chain for longer than registry.max_age_s, or never; "
-        "securenet chain status says how the endpoints are"
-    ),
-}
-"""What each reason means to the technician, and what to do."""
+from gateway.transport.port import Transport
 
 
 def status_report(  # noqa: PLR0913 -- a view over every room
@@ -49,19 +37,19 @@ def status_report(  # noqa: PLR0913 -- a view over every room
     """Collect the state of every room.
 
     ``ready`` is true when messages can come in and be taken: every transport is up and nothing holds them back;
-    ``problems`` says in plain words what stands in the way.
+    ``reasons`` says in stable words what stands in the way, ``problems`` in sentences.
     """
     counters, latency = ingest.counters, ingest.counters.latency
     links = {transport.name: _link(transport, tasks[transport.name]) for transport in transports}
-    problems = [f"{name} is {link['state']}: {link['detail']}" for name, link in links.items() if not _is_up(link)]
-    if pushback is not None:
-        problems.insert(0, f"nothing is accepted ({pushback}): {ingest.journal_fault or WHY_HELD_BACK[pushback]}")
+    ready, reasons = readiness(pushback, ingest.journal_fault, links)
     return {
         "gateway": config.gateway.id,
         "fleet": config.gateway.fleet,
         "origin": config.origin,
-        "ready": not problems,
-        "problems": problems,
+        "version": __version__,
+        "ready": ready,
+        "reasons": [{"reason": each.reason, "detail": each.detail} for each in reasons],
+        "problems": [each.sentence for each in reasons],
         "warnings": list(warnings),
         "uptime_s": (now_ms - started_ms) // 1000,
         "log_size": log_size,
@@ -70,7 +58,11 @@ def status_report(  # noqa: PLR0913 -- a view over every room
         "rejected": dict(counters.rejected),
         "pushed_back": counters.pushed_back,
         "answered": counters.answered,
+        "quarantined": counters.quarantined,
+        "verdicts": dict(counters.verdicts),
         "waiting": intake.depth(),
+        "queue_messages": config.ingest.queue_messages,
+        "batches_waiting": ingest.waiting(),
         "not_taken": intake.refused,
         "groups": counters.groups,
         "commit_faults": counters.commit_faults,
@@ -80,6 +72,7 @@ def status_report(  # noqa: PLR0913 -- a view over every room
         "registry": {**registry.counts._asdict(), "as_of_ms": registry.as_of_ms},
         **custody,
         "transports": links,
+        "tasks": {name: task_state(task) for name, task in tasks.items()},
         "disk_bytes": None if maintenance is None else maintenance.usage.disk_bytes,
         "budget_bytes": config.journal.budget_bytes,
     }
@@ -95,5 +88,6 @@ def _link(transport: Transport, task: TaskState) -> dict[str, Any]:
     }
 
 
-def _is_up(link: Mapping[str, Any]) -> bool:
-    return bool(link["state"] == LinkState.UP.value)
+def task_state(task: TaskState) -> dict[str, Any]:
+    """How a supervised task is."""
+    return {"state": task.state, "restarts": task.restarts, "last_fault": task.last_fault}
