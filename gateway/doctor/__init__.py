@@ -1,1 +1,5 @@
-"""What may be wrong with a gateway and its surroundings, each finding with its remedy."""
+"""What ails a gateway: questions asked of the machine and of what the gateway depends on, and a remedy for each fault.
+
+A check asks (I/O, in ``*_ask.py`` or ``probe``) and judges (pure: facts in, findings out). Nothing here changes what
+it looks at, and everything works beside a running gateway and without one.
+"""
