@@ -30,6 +30,15 @@ def bench(config: Config) -> Bench:
     )
 
 
+def retune(bench: Bench, config: Config) -> None:
+    """Put the limits of another configuration into force, from the next message on; the fleet stays."""
+    limits = config.limits
+    bench.peers["mqtt"].retune(limits.mqtt_peer_rate_per_s, limits.mqtt_peer_burst, limits.peers)
+    bench.peers["coap"].retune(limits.coap_peer_rate_per_s, limits.coap_peer_burst, limits.peers)
+    bench.devices.retune(limits.device_rate_per_s, limits.device_burst, limits.peers)
+    bench.max_age_s, bench.max_ahead_s = limits.max_age_s, limits.max_ahead_s
+
+
 class Admission:
     """Steps 0 to 3 of Algorithm 1 over a batch; what passes is a claim for the signature workers."""
 

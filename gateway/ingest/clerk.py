@@ -23,6 +23,7 @@ class Duty(Enum):
     CHECKPOINT = "checkpoint"
     KEY = "key"
     MODELS = "models"
+    CLOCK = "clock"
 
 
 class LogKeys(NamedTuple):
@@ -47,10 +48,19 @@ class Clerk:
         self._has_refused = asyncio.Event()
         self._has_grown = asyncio.Event()
         self._has_models = asyncio.Event()
+        self._has_clock = asyncio.Event()
         self._models: list[bytes] = []
         self._signed_size = 0
         if ledger.size:
             self._has_grown.set()
+
+    def retune(self, config: LogConfig) -> None:
+        """Other intervals, from the next duty on; one that waits already waits as long as it was to."""
+        self._config = config
+
+    def clock_changed(self) -> None:
+        """The clock's watch has something for the log."""
+        self._has_clock.set()
 
     def grown(self) -> None:
         """The log is longer than its last checkpoint."""
@@ -74,20 +84,21 @@ class Clerk:
     async def run(self, put: Callable[[Duty], Awaitable[None]]) -> None:
         """Put duties into the pipeline until cancelled."""
         async with asyncio.TaskGroup() as duties:
-            for duty, due, interval_s in (
-                (Duty.MODELS, self._has_models, 0.0),
-                (Duty.SUMMARY, self._has_refused, self._config.rejections_interval_s),
-                (Duty.CHECKPOINT, self._has_grown, self._config.checkpoint_interval_s),
+            for duty, due in (
+                (Duty.CLOCK, self._has_clock),
+                (Duty.MODELS, self._has_models),
+                (Duty.SUMMARY, self._has_refused),
+                (Duty.CHECKPOINT, self._has_grown),
             ):
-                duties.create_task(self._repeat(duty, due, interval_s, put), name=duty.value)
+                duties.create_task(self._repeat(duty, due, put), name=duty.value)
 
     def opening(self) -> list[Duty]:
-        """What is owed before anything is signed: the log says that its key is another one."""
-        return [Duty.KEY] if self._keys.last != self._keys.now else []
+        """What is owed before anything is signed: the log says that its key is another one, and how the clock is."""
+        return [Duty.KEY, Duty.CLOCK] if self._keys.last != self._keys.now else [Duty.CLOCK]
 
     def closing(self) -> list[Duty]:
         """What is still owed at the end: the log is sealed."""
-        return [Duty.MODELS, Duty.SUMMARY, Duty.CHECKPOINT]
+        return [Duty.CLOCK, Duty.MODELS, Duty.SUMMARY, Duty.CHECKPOINT]
 
     def draft(self, duty: Duty) -> Draft | None:
         """Do a duty now; None when there is nothing to do."""
@@ -100,6 +111,8 @@ class Clerk:
                 return self._key()
             case Duty.MODELS:
                 return self._model_entries()
+            case Duty.CLOCK:
+                return self._clock()
 
     def _summary(self) -> Draft | None:
         refusals, now_ms = self._refusals, self._wall_ms()
@@ -131,6 +144,14 @@ class Clerk:
         self._has_grown.set()
         return draft
 
+    def _clock(self) -> Draft | None:
+        self._ledger.heed_clock()
+        draft = Draft()
+        if not self._ledger.append_news(draft):
+            return None
+        self._has_grown.set()
+        return draft
+
     def _checkpoint(self) -> Draft | None:
         size = self._ledger.size
         if size == self._signed_size:
@@ -139,12 +160,18 @@ class Clerk:
         root = self._ledger.root()
         return Draft.of_checkpoint(size, root, checkpoint_body(self._origin, size, root), self._wall_ms())
 
-    @staticmethod
-    async def _repeat(
-        duty: Duty, due: asyncio.Event, interval_s: float, put: Callable[[Duty], Awaitable[None]]
-    ) -> None:
+    def _interval_s(self, duty: Duty) -> float:
+        match duty:
+            case Duty.SUMMARY:
+                return self._config.rejections_interval_s
+            case Duty.CHECKPOINT:
+                return self._config.checkpoint_interval_s
+            case _:
+                return 0.0
+
+    async def _repeat(self, duty: Duty, due: asyncio.Event, put: Callable[[Duty], Awaitable[None]]) -> None:
         while True:
             await due.wait()
-            await asyncio.sleep(interval_s)
+            await asyncio.sleep(self._interval_s(duty))
             due.clear()
             await put(duty)

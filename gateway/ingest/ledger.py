@@ -7,7 +7,8 @@ until it can: nothing that was decided is ever taken back, and nothing is answer
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from gateway.checks.chain import DECISION, Bench, Candidate
 from gateway.checks.duplicate import Standing
@@ -17,7 +18,7 @@ from gateway.ingest.windows import WindowCache
 from gateway.journal import EntryRow, Known, TileRow
 from gateway.message import RejectReason, Score, VerifiedMessage
 from gateway.receipt import ReceiptWriter, receipt_payload
-from gateway.tlog.entry import MessageEntry, message_entry, parse_entry
+from gateway.tlog.entry import ClockEntry, MessageEntry, encode_entry, message_entry, parse_entry
 from gateway.tlog.merkle import leaf_hash
 from gateway.tlog.tiles import TileWriter
 
@@ -31,11 +32,36 @@ def identity_of(candidate: Candidate) -> Identity:
     return (envelope.device_id, envelope.session, envelope.seq)
 
 
-class Ledger:
-    """The sequential state of one log."""
+class ClockWord(NamedTuple):
+    """What the clock's watch says before a batch is decided.
 
-    def __init__(self, bench: Bench, windows: WindowCache, tree: TileWriter, receipts: ReceiptWriter) -> None:
+    ``news`` belong into the log before anything that is decided from now on. ``set_ms`` is what the clock said when it
+    was last set, 0 when it was not: a time of receipt from before it was read off another clock.
+    """
+
+    trusted: bool = True
+    now_ms: int = 0
+    set_ms: int = 0
+    news: Sequence[ClockEntry] = ()
+
+
+_BELIEVED = ClockWord()
+
+
+class Ledger:
+    """The sequential state of one log. ``ask_clock`` is called before each batch, and must cost next to nothing."""
+
+    def __init__(
+        self,
+        bench: Bench,
+        windows: WindowCache,
+        tree: TileWriter,
+        receipts: ReceiptWriter,
+        ask_clock: Callable[[], ClockWord] = lambda: _BELIEVED,
+    ) -> None:
         self._bench = bench
+        self._ask_clock = ask_clock
+        self._news: list[bytes] = []
         self._tree = tree
         self._receipts = receipts
         self._in_flight: dict[Identity, Record] = {}
@@ -79,6 +105,9 @@ class Ledger:
         """
         self.group += 1
         self._bench.now_s = now_s
+        clock = self.heed_clock()
+        if clock.set_ms:
+            _restamp(tickets, clock)
         accepted = []
         for ticket in tickets:
             candidate = ticket.candidate
@@ -102,6 +131,20 @@ class Ledger:
                 ticket.record = record
         return accepted
 
+    def heed_clock(self) -> ClockWord:
+        """Ask how the clock is. What it says holds from the next decision on, and is told before it in the log."""
+        clock = self._ask_clock()
+        self._bench.clock_trusted = clock.trusted
+        self._news += [encode_entry(entry) for entry in clock.news]
+        return clock
+
+    def append_news(self, draft: Draft) -> bool:
+        """Append what the clock's watch said and the log does not hold yet; False when there is nothing."""
+        news, self._news = self._news, []
+        for entry in news:
+            self._append(draft, entry)
+        return bool(news)
+
     def append(self, draft: Draft, ticket: Ticket, score: Score) -> None:
         """Give an accepted message its entry, its place in the log and its receipt."""
         candidate, record = ticket.candidate, ticket.record
@@ -124,7 +167,12 @@ class Ledger:
         draft.message(ticket, identity_of(candidate))
 
     def append_entry(self, draft: Draft, entry: bytes) -> tuple[int, bytes]:
-        """Append an entry of any kind; returns its index and leaf hash."""
+        """Append an entry of any kind, behind the news of the clock; returns its index and leaf hash."""
+        if self._news:
+            self.append_news(draft)
+        return self._append(draft, entry)
+
+    def _append(self, draft: Draft, entry: bytes) -> tuple[int, bytes]:
         index, hashed = self._tree.size, leaf_hash(entry)
         draft.entries.append(EntryRow(index, entry))
         draft.tiles += [TileRow(tile.level, tile.index, tile.data) for tile in self._tree.append(hashed)]
@@ -161,6 +209,15 @@ class Ledger:
             raise TypeError("the journal names an entry for an identity that is no message")
         payload = receipt_payload(entry.digest, known.index, entry.time_ms, None, leaf_hash(known.entry))
         return Record(entry.digest, known.index, self._receipts.assemble(payload, known.receipt_signature))
+
+
+def _restamp(tickets: Sequence[Ticket], clock: ClockWord) -> None:
+    """Give messages whose time of receipt was read off the clock before it was set the time of now."""
+    for ticket in tickets:
+        if not clock.set_ms <= ticket.raw.received_ms <= clock.now_ms:
+            ticket.raw = ticket.raw._replace(received_ms=clock.now_ms)
+            if ticket.candidate is not None:
+                ticket.candidate.raw = ticket.raw
 
 
 def verified(ticket: Ticket) -> VerifiedMessage:

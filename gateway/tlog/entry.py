@@ -1,6 +1,6 @@
 """The entry: one thing that happened, as the bytes that are hashed into the log.
 
-An entry is a deterministic CBOR array that begins ``["securenet.entry/1", kind, time_ms, ...]``. The kinds are five:
+An entry is a deterministic CBOR array that begins ``["securenet.entry/1", kind, time_ms, ...]``. The kinds are six:
 
 * ``message``: a device's message was verified and kept. The entry has its digest and identity, not its content: the
   log can be public while the messages are not.
@@ -8,6 +8,7 @@ An entry is a deterministic CBOR array that begins ``["securenet.entry/1", kind,
 * ``model``: a model was loaded, refused or returned to.
 * ``response``: a device was isolated or re-admitted, and the entries that led to it.
 * ``key``: the log's key was replaced.
+* ``clock``: from here on times are verified, are not, or the clock was set (docs/adr/0174).
 
 An entry has one spelling. ``parse_entry`` writes what it has read once more and refuses anything that differs.
 ``message_entry`` runs for every message and is laid out by hand; a property test holds it equal to ``cbor.encode``.
@@ -32,6 +33,8 @@ TEXT_BYTES_MAX = 1024
 MODEL_EVENTS = frozenset({"loaded", "refused", "returned"})
 RESPONSE_ACTIONS = frozenset({"isolated", "re-admitted"})
 """The words of FORMATS.md section 5; anything else is no entry of this format."""
+
+CLOCK_EVENTS = frozenset({"trusted", "untrusted", "stepped"})
 
 _INTEGER_MAX = (1 << 63) - 1
 _DIGEST_BYTES = 32
@@ -105,7 +108,21 @@ class KeyEntry(NamedTuple):
     new_key: bytes
 
 
-Entry = MessageEntry | RejectionsEntry | ModelEntry | ResponseEntry | KeyEntry
+class ClockEntry(NamedTuple):
+    """What is to be thought of the times from here on.
+
+    ``event``: ``untrusted`` (nothing says that the clock is right), ``trusted`` (it is believed again), or
+    ``stepped`` (it was set while it was believed). ``before_ms`` is there exactly for a step: what the clock would
+    say had it not been set. ``cause`` is in words.
+    """
+
+    time_ms: int
+    event: str
+    before_ms: int | None
+    cause: str
+
+
+Entry = MessageEntry | RejectionsEntry | ModelEntry | ResponseEntry | KeyEntry | ClockEntry
 
 
 # --- writing ---
@@ -181,7 +198,9 @@ def _outcome(verdict: Verdict, model: bytes | None, score: float | None, label: 
     )
 
 
-def _fields(entry: RejectionsEntry | ModelEntry | ResponseEntry | KeyEntry) -> tuple[str, list[object]]:
+def _fields(
+    entry: RejectionsEntry | ModelEntry | ResponseEntry | KeyEntry | ClockEntry,
+) -> tuple[str, list[object]]:
     """Return the kind, and the values behind it as CBOR has them."""
     match entry:
         case RejectionsEntry(time_ms, from_ms, to_ms, counts, most_refused):
@@ -192,6 +211,8 @@ def _fields(entry: RejectionsEntry | ModelEntry | ResponseEntry | KeyEntry) -> t
             return "model", list(entry)
         case KeyEntry():
             return "key", list(entry)
+        case ClockEntry():
+            return "clock", list(entry)
 
 
 # --- reading ---
@@ -214,7 +235,7 @@ def parse_entry(data: bytes) -> Entry:
     kind = value[1] if len(value) > 1 else None
     read = _KINDS.get(kind) if isinstance(kind, str) else None
     if read is None:
-        raise EntryError("the kind of the entry is none of message, rejections, model, response, key")
+        raise EntryError("the kind of the entry is none of message, rejections, model, response, key, clock")
     entry = read(value[2:])
     if encode_entry(entry) != data:
         raise EntryError("an entry is written in deterministic CBOR")
@@ -291,6 +312,17 @@ def _key(fields: Sequence[object]) -> KeyEntry:
     return KeyEntry(_count(time_ms), _octets(old_key, _KEY_BYTES), _octets(new_key, _KEY_BYTES))
 
 
+def _clock(fields: Sequence[object]) -> ClockEntry:
+    time_ms, event, before_ms, cause = _exactly(4, fields)
+    if not isinstance(event, str) or event not in CLOCK_EVENTS:
+        raise EntryError("the event of a clock is none of trusted, untrusted, stepped")
+    if (before_ms is not None) != (event == "stepped"):
+        raise EntryError("a clock has a time before exactly when it stepped")
+    return ClockEntry(
+        _count(time_ms), event, None if before_ms is None else _count(before_ms), _words(cause, TEXT_BYTES_MAX)
+    )
+
+
 def _exactly(length: int, value: object) -> Sequence[Any]:
     if not isinstance(value, list) or len(value) != length:
         raise EntryError("an array in the entry has not the length of its kind")
@@ -327,6 +359,7 @@ _KINDS: dict[str, Callable[[Sequence[object]], Entry]] = {
     "model": _model,
     "response": _response,
     "key": _key,
+    "clock": _clock,
 }
 _MAJOR_TEXT = 3  # RFC 8949 section 3.1
 _PACK_FLOAT = Struct(">Bd").pack
