@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import structlog
 
@@ -15,6 +15,7 @@ from gateway.anchor.lifecycle import BIRTHS, COUNTING, ENDS, IN_BLOCK, Event, Il
 from gateway.anchor.nonces import Place
 from gateway.anchor.past import Head
 from gateway.anchor.transaction import Target
+from gateway.journal.accesses import AccessRow, OwedReport
 from gateway.journal.outbox import AnchorRow
 
 log = structlog.get_logger("anchor")
@@ -62,6 +63,26 @@ class Outbox(Protocol):
         ...
 
 
+class AccessOutbox(Protocol):
+    """The journal, as far as reports care (``gateway.journal.Journal``)."""
+
+    async def record_accesses(self, rows: Sequence[AccessRow]) -> None:
+        """Write rows, all or none; durable when it returns."""
+        ...
+
+    async def open_accesses(self) -> list[AccessRow]:
+        """The rows that have not come to their end, the oldest first."""
+        ...
+
+    async def newest_accesses(self, limit: int = 1) -> list[AccessRow]:
+        """The newest rows, the newest first."""
+        ...
+
+    async def owed_reports(self, limit: int = 1) -> list[OwedReport]:
+        """The oldest reports that no transaction carries."""
+        ...
+
+
 class Step(NamedTuple):
     """An event of a row, and the fields that it changes."""
 
@@ -69,7 +90,10 @@ class Step(NamedTuple):
     fields: Mapping[str, Any] = {}
 
 
-def stepped(row: AnchorRow, steps: Iterable[Step], now_ms: int) -> AnchorRow:
+_Row = TypeVar("_Row", AnchorRow, AccessRow)
+
+
+def stepped(row: _Row, steps: Iterable[Step], now_ms: int) -> _Row:
     """The row after these steps (pure).
 
     Raises:
@@ -232,7 +256,7 @@ class Book:
             self.newest_state = State(row.state)
 
 
-def place_of(row: AnchorRow) -> Place | None:
+def place_of(row: AnchorRow | AccessRow) -> Place | None:
     """The block that decided a row; None when none did."""
     if State(row.state) not in IN_BLOCK or row.block_number is None or row.block_hash is None:
         return None

@@ -14,7 +14,7 @@ import structlog
 
 from gateway.anchor import fees, past
 from gateway.anchor.adoption import find_anchor
-from gateway.anchor.book import Book, Outbox
+from gateway.anchor.book import AccessOutbox, Book, Outbox
 from gateway.anchor.holds import Held, HoldReason
 from gateway.anchor.lifecycle import State
 from gateway.anchor.past import Head, Verdict
@@ -35,11 +35,19 @@ _JUDGED: Final = {
 }
 
 
+class Accesses(NamedTuple):
+    """Where reports of what was done with models go: ModelRegistry, and the journal's outbox for them."""
+
+    contract: bytes
+    outbox: AccessOutbox
+
+
 class Means(NamedTuple):
     """What anchoring works with.
 
     ``open_log`` opens the journal to read; it is used in threads. ``logs_blocks`` is how many blocks are asked for
-    events at once, when an anchor is looked for that the outbox does not know.
+    events at once, when an anchor is looked for that the outbox does not know. ``accesses``: None where no
+    model runs.
     """
 
     outbox: Outbox
@@ -47,6 +55,7 @@ class Means(NamedTuple):
     signer: Signer
     wall_ms: Callable[[], int]
     logs_blocks: int = 5000
+    accesses: Accesses | None = None
 
 
 class Precheck:

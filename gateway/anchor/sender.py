@@ -12,14 +12,16 @@ from typing import Final
 import structlog
 
 from gateway.anchor import batch, fees
+from gateway.anchor.access import AccessReports
 from gateway.anchor.book import Book, Step, stepped
 from gateway.anchor.holds import LOUD, Held, Hold, HoldReason
 from gateway.anchor.lifecycle import WAITING, Event, State
 from gateway.anchor.nonces import in_flight, replacement_due
+from gateway.anchor.outcome import AnchorOutcome
 from gateway.anchor.past import Head
 from gateway.anchor.precheck import Means, Precheck, within_cap
 from gateway.anchor.report import AnchorStatus, words
-from gateway.anchor.sighting import Change, Sighting
+from gateway.anchor.sighting import Sighting
 from gateway.anchor.transaction import Offer, Target, signed_fields
 from gateway.chain.port import SendKind, View
 from gateway.config.model import AnchorConfig
@@ -48,6 +50,16 @@ class Anchoring:
         self._account = means.signer.address
         self._book = Book(means.outbox, target)
         self._precheck = Precheck(config, target, means, self._book)
+        self.accesses: AccessReports | None = None
+        if means.accesses is not None:
+            self.accesses = AccessReports(
+                config,
+                target.chain_id,
+                means.accesses.contract,
+                outbox=means.accesses.outbox,
+                signer=means.signer,
+                afford=self._precheck.afford,
+            )
         self._behind_since: dict[int, int] = {}
         self._offered_at: dict[int, int] = {}
         self._hold: Hold | None = None
@@ -120,9 +132,12 @@ class Anchoring:
         self._looked = True
 
     async def _look(self, view: View, now_ms: int) -> None:
-        sighting = Sighting(view, self._target, self._behind_since, round(self._config.replace_after_s * 1000))
+        outcome, patience_ms = AnchorOutcome(self._target), round(self._config.replace_after_s * 1000)
+        sighting = Sighting[AnchorRow](view, outcome, self._behind_since, patience_ms)
         for attempts in await sighting.worth_asking(self._book.nonces(), now_ms):
             await self._settle(await sighting.change(attempts), now_ms)
+        if self.accesses is not None:
+            await self.accesses.settle(view, now_ms)
         await self._forget_moot(now_ms)
         if not 0 <= now_ms - self._precheck.balance_ms < _BALANCE_EVERY_MS or self._hold is not None:
             await self._precheck.look_up_balance(view)
@@ -131,15 +146,29 @@ class Anchoring:
         self._offered_at = {row_id: at for row_id, at in self._offered_at.items() if row_id in open_ids}
         for attempts in waiting:
             await self._send_again(view, attempts[-1], now_ms)
+        if self.accesses is not None:
+            await self.accesses.send_again(view, now_ms)
         own = [attempts for attempts in waiting if attempts[0].account == self._account]
         self._next_at_ms = None
         if own:
             self._nonce = await sighting.nonce(self._account)
             await self._replace_when_due(view, own[0][-1], self._nonce, now_ms)
+        elif self.accesses is not None and self.accesses.waits:
+            self._nonce = await sighting.nonce(self._account)
+            await self.accesses.replace_when_due(view, self._nonce, now_ms)
         else:
             await self._seal_when_due(view, sighting, now_ms)
+            await self._report_when_free(view, sighting, now_ms)
 
-    async def _settle(self, change: Change, now_ms: int) -> None:
+    async def _report_when_free(self, view: View, sighting: Sighting[AnchorRow], now_ms: int) -> None:
+        """Let a report of what was done with a model go, when no anchor needs the account's next nonce."""
+        if self.accesses is None or any(in_flight(attempts) for attempts in self._book.nonces()):
+            return
+        nonce = await sighting.nonce(self._account)
+        if not self._is_behind(nonce):
+            await self.accesses.send_next(view, nonce, now_ms)
+
+    async def _settle(self, change: list[tuple[AnchorRow, list[Step]]], now_ms: int) -> None:
         """Write what became of one nonce."""
         if not change:
             return
@@ -151,7 +180,7 @@ class Anchoring:
     async def _forget_moot(self, now_ms: int) -> None:
         """Give up what an account that was ours once has not got into a block, when later entries are final."""
         final = self._book.final
-        moot: Change = [
+        moot = [
             (row, [Step(Event.SUPERSEDE)])
             for row in self._book.rows
             if final is not None
@@ -215,6 +244,8 @@ class Anchoring:
         """
         if self._is_behind(nonce):
             raise Held(HoldReason.ENDPOINT_BEHIND, f"it says nonce {nonce}, which is used")
+        if self.accesses is not None and self.accesses.has(nonce):
+            return  # a report that lost its block: it is on its way again
         if not due:
             raise Held(HoldReason.NONCE_GAP, f"nonce {row.nonce} waits for nonce {nonce}, which is not ours")
         bid = within_cap(fees.first_bid(self._config, await view.fees()))
@@ -230,6 +261,8 @@ class Anchoring:
 
     def _is_behind(self, nonce: int) -> bool:
         """Whether a nonce is used by what is in a block already, as far as the outbox knows."""
+        if self.accesses is not None and self.accesses.used(nonce):
+            return True
         final = self._book.final
         taken = [row for attempts in self._book.nonces() if not in_flight(attempts) for row in attempts]
         return any(
@@ -239,7 +272,7 @@ class Anchoring:
 
     # --- what is sealed anew ---
 
-    async def _seal_when_due(self, view: View, sighting: Sighting, now_ms: int) -> None:
+    async def _seal_when_due(self, view: View, sighting: Sighting[AnchorRow], now_ms: int) -> None:
         """Seal when it is time; sign and send what is sealed."""
         sealed = self._book.sealed()
         due = batch.decide(self._config, self._standing(), now_ms)

@@ -1,47 +1,56 @@
-"""What one endpoint says about every transaction that is not final, in one view: the questions, not the decisions."""
+"""What one endpoint says about every transaction that is not final, in one view: the questions, not the decisions.
+
+The questions are the same for every transaction of the account; what it was for, and whether it did it, an
+``Outcome`` says.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from gateway.anchor.book import Step, place_of
-from gateway.anchor.lifecycle import Event, State
+from gateway.anchor.lifecycle import Event
 from gateway.anchor.nonces import Fate, Included, Place, Sight, fate, moves
-from gateway.anchor.transaction import Target
-from gateway.chain.contracts import anchor_call
-from gateway.chain.events import Anchored, decode_log
-from gateway.chain.port import CallReverted, TxReceipt, View
-from gateway.chain.refusals import explain
-from gateway.journal import AnchorRow
+from gateway.chain.port import TxReceipt, View
+from gateway.journal import AccessRow, AnchorRow
 
 _NEWER_BLOCKS: Final = 16
 
-Change = list[tuple[AnchorRow, list[Step]]]
+Row = TypeVar("Row", AnchorRow, AccessRow)
+_Asked_contra = TypeVar("_Asked_contra", AnchorRow, AccessRow, contravariant=True)
+
+
+class Outcome(Protocol[_Asked_contra]):
+    """What a transaction that is in a block came to."""
+
+    async def __call__(self, view: View, row: _Asked_contra, receipt: TxReceipt) -> tuple[bool, str]:
+        """Whether it did what it was for; if not, why."""
+        ...
 
 
 class _Found(NamedTuple):
-    """An attempt that has a receipt, and whether it anchored; if not, why."""
+    """An attempt that has a receipt, and whether it did what it was for; if not, why."""
 
-    row: AnchorRow
+    row_id: int
     receipt: TxReceipt
-    anchored: bool
+    did: bool
     detail: str
 
 
-class Sighting:
+class Sighting(Generic[Row]):
     """One look's questions. ``behind_since`` is kept from look to look by the caller.
 
     Args:
         view: whose word it is.
-        target: where our anchors go.
+        outcome: judges what is in a block.
         behind_since: since when (ms) an attempt's block is above the endpoint's head.
         patience_ms: so long such an endpoint is thought to lag; after that the block is thought to be gone.
     """
 
-    def __init__(self, view: View, target: Target, behind_since: dict[int, int], patience_ms: int) -> None:
+    def __init__(self, view: View, outcome: Outcome[Row], behind_since: dict[int, int], patience_ms: int) -> None:
         self._view = view
-        self._target = target
+        self._outcome: Outcome[Row] = outcome
         self._behind_since = behind_since
         self._patience_ms = patience_ms
         self._nonces: dict[bytes, int] = {}
@@ -52,10 +61,10 @@ class Sighting:
             self._nonces[account] = await self._view.nonce(account)
         return self._nonces[account]
 
-    async def worth_asking(self, nonces: Sequence[list[AnchorRow]], now_ms: int) -> list[list[AnchorRow]]:
+    async def worth_asking(self, nonces: Sequence[list[Row]], now_ms: int) -> list[list[Row]]:
         """Leave out what cannot have changed.
 
-        Blocks are chained by their hashes: while the highest block that has an anchor of ours is canonical, so are
+        Blocks are chained by their hashes: while the highest block that has one of ours is canonical, so are
         those below it. Only what is final by now, or waits, has to be looked at closely.
         """
         deciding = {id(attempts): max(filter(None, map(place_of, attempts)), default=None) for attempts in nonces}
@@ -75,7 +84,7 @@ class Sighting:
                 wanted.append(attempts)
         return wanted
 
-    async def change(self, attempts: list[AnchorRow]) -> Change:
+    async def change(self, attempts: list[Row]) -> list[tuple[Row, list[Step]]]:
         """What became of one nonce: the steps of its attempts, those alone that have any."""
         nonce = attempts[0].nonce
         used = nonce is None or await self.nonce(attempts[0].account or b"") > nonce
@@ -89,7 +98,7 @@ class Sighting:
             place = Place(found.receipt.block_number, found.receipt.block_hash)
             if place.number <= self._view.final.number and not await self._is_canonical(place):
                 return []  # the endpoint contradicts itself: ask again
-            included = Included(found.row.id, place, found.anchored)
+            included = Included(found.row_id, place, found.did)
         sight = Sight(used, included, known, Place(0, b""), self._view.final.number)
         if fate(sight) is Fate.DISPLACED:
             stands = [place for place in map(place_of, attempts) if place is not None]
@@ -102,38 +111,14 @@ class Sighting:
             steps.setdefault(move.id, []).append(Step(move.event, _fields(move.event, found, sight)))
         return [(row, steps[row.id]) for row in attempts if row.id in steps]
 
-    async def _included(self, attempts: list[AnchorRow]) -> _Found | None:
+    async def _included(self, attempts: list[Row]) -> _Found | None:
         for row in reversed(attempts):
             receipt = None if row.tx_hash is None else await self._view.receipt(row.tx_hash)
             if receipt is not None:
-                return _Found(row, receipt, *await self._outcome(row, receipt))
+                return _Found(row.id, receipt, *await self._outcome(self._view, row, receipt))
         return None
 
-    async def _outcome(self, row: AnchorRow, receipt: TxReceipt) -> tuple[bool, str]:
-        """Whether the transaction anchored its checkpoint; if not, why."""
-        if not receipt.succeeded:
-            told = row.state == State.REVERTED and row.block_hash == receipt.block_hash
-            return False, row.detail if told else await self._reason(row, receipt)
-        for record in receipt.logs:
-            if record.address == self._target.contract:
-                event = decode_log(record)
-                if event.log_id != self._target.log_id:
-                    continue
-                if isinstance(event, Anchored) and (event.size, event.root) == (row.size, row.root):
-                    return True, ""
-                return False, "the chain had another root of this size: the log is frozen"
-        return False, "the chain had this very head already"
-
-    async def _reason(self, row: AnchorRow, receipt: TxReceipt) -> str:
-        """Why a transaction reverted: what the contract says to the same call now."""
-        call = anchor_call(self._target.log_id, row.size, row.root)
-        try:
-            await self._view.estimate_gas(row.account or b"", self._target.contract, call)
-        except CallReverted as reverted:
-            return explain(reverted.data).problem
-        return f"it reverted with {receipt.gas_used} gas; it would not now"
-
-    async def _known(self, attempts: list[AnchorRow]) -> bool:
+    async def _known(self, attempts: list[Row]) -> bool:
         for row in reversed(attempts):
             if row.tx_hash is not None and await self._view.knows(row.tx_hash):
                 return True

@@ -1,4 +1,4 @@
-"""The transaction that carries a checkpoint: its fields, its signature, its row (pure; the signer is given)."""
+"""A transaction of the anchoring account: its fields, its signature, its row (pure; the signer is given)."""
 
 from __future__ import annotations
 
@@ -41,28 +41,41 @@ class Offer(NamedTuple):
     bid: Bid
 
 
-def signed_fields(target: Target, signer: Signer, offer: Offer) -> dict[str, Any]:
-    """Sign it; return what a row of the outbox keeps of it. The chain's id is in the signature (EIP-155)."""
+class Call(NamedTuple):
+    """What a transaction does: which contract it calls on which chain, and how."""
+
+    chain_id: int
+    contract: bytes
+    data: bytes
+
+
+def signed_call(call: Call, signer: Signer, nonce: int, gas: int, bid: Bid) -> dict[str, Any]:
+    """Sign a call; return what a row of an outbox keeps of it. The chain's id is in the signature (EIP-155)."""
     fields: dict[str, Any] = {
-        "chainId": target.chain_id,
-        "nonce": offer.nonce,
-        "to": target.contract,
-        "data": anchor_call(target.log_id, offer.head.size, offer.head.root),
+        "chainId": call.chain_id,
+        "nonce": nonce,
+        "to": call.contract,
+        "data": call.data,
         "value": 0,
-        "gas": offer.gas,
+        "gas": gas,
     }
-    if offer.bid.tip is None:
-        fields["gasPrice"] = offer.bid.max_fee
+    if bid.tip is None:
+        fields["gasPrice"] = bid.max_fee
     else:
-        fields |= {"maxFeePerGas": offer.bid.max_fee, "maxPriorityFeePerGas": offer.bid.tip}
+        fields |= {"maxFeePerGas": bid.max_fee, "maxPriorityFeePerGas": bid.tip}
     raw = signer.sign_transaction(fields)
     return {
-        "size": offer.head.size,
-        "root": offer.head.root,
         "account": signer.address,
-        "nonce": offer.nonce,
-        "max_fee_wei": offer.bid.max_fee,
-        "priority_fee_wei": offer.bid.tip,
+        "nonce": nonce,
+        "max_fee_wei": bid.max_fee,
+        "priority_fee_wei": bid.tip,
         "raw": raw,
         "tx_hash": keccak256(raw),
     }
+
+
+def signed_fields(target: Target, signer: Signer, offer: Offer) -> dict[str, Any]:
+    """Sign what carries a checkpoint; return what a row of the outbox keeps of it."""
+    head = offer.head
+    call = Call(target.chain_id, target.contract, anchor_call(target.log_id, head.size, head.root))
+    return {"size": head.size, "root": head.root, **signed_call(call, signer, offer.nonce, offer.gas, offer.bid)}

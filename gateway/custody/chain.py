@@ -11,6 +11,7 @@ from dataclasses import asdict, is_dataclass
 from functools import partial
 from typing import Any, Protocol
 
+from gateway.anchor.precheck import Accesses
 from gateway.anchor.sender import Anchoring, Means
 from gateway.anchor.transaction import Target
 from gateway.chain.client import EvmChain
@@ -88,6 +89,8 @@ class ChainCustody:
         if key is not None:
             target = Target(config.chain.chain_id, address_of(config.chain.anchor_log), log_id(config.origin))
             means = Means(journal, self._open_log, key, clock.wall_ms, config.chain.logs_blocks)
+            if delivery is not None:
+                means = means._replace(accesses=Accesses(address_of(config.chain.model_registry), journal))
             self.anchoring = Anchoring(config.anchor, target, means)
             lookers.append(self.anchoring)
         if delivery is not None:
@@ -151,7 +154,7 @@ class ChainCustody:
                 "registry": plain(self.registry.status()),
             },
             "anchors": None if self.anchoring is None else plain(self.anchoring.status()),
-            "models": None if self._delivery is None else self._delivery.status(),
+            "models": None if self._delivery is None else {**self._delivery.status(), "accesses": self._accesses()},
         }
 
     def warnings(self) -> list[str]:
@@ -163,6 +166,10 @@ class ChainCustody:
         if self.anchoring is not None and hold is not None:
             told.append(f"anchoring is {self.anchoring.status().state}")
         return told if self._delivery is None else [*told, *self._delivery.warnings()]
+
+    def _accesses(self) -> dict[str, Any] | None:
+        reports = None if self.anchoring is None else self.anchoring.accesses
+        return None if reports is None else plain(reports.status())
 
     def _looked(self) -> None:
         watch = self._watch.status

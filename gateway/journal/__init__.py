@@ -5,6 +5,7 @@ transaction; only what was committed may be acknowledged. ``open_journal`` makes
 ``open_reader`` a ``Reader`` for everyone else. docs/spec/journal.md describes the files.
 """
 
+from gateway.journal.accesses import AccessRow, OwedReport
 from gateway.journal.identities import IdentityCursor, IdentityRow
 from gateway.journal.journal import Journal
 from gateway.journal.models import ModelEnvelope, ModelRow, RanState, RanVersion, ReportRow
@@ -36,6 +37,7 @@ from gateway.journal.rows import (
 )
 
 __all__ = [
+    "AccessRow",
     "AnchorRow",
     "CheckpointRow",
     "EntryRow",
@@ -59,6 +61,7 @@ __all__ = [
     "ModelEnvelope",
     "ModelRow",
     "Opened",
+    "OwedReport",
     "QuarantineEntry",
     "QuarantineRow",
     "RanState",

@@ -16,7 +16,8 @@ from typing import ParamSpec, TypeVar
 import cbor2
 
 from gateway.config.model import JournalConfig
-from gateway.journal import identities, models, outbox
+from gateway.journal import accesses, identities, models, outbox
+from gateway.journal.accesses import AccessRow, OwedReport
 from gateway.journal.budget import PAGE_BYTES
 from gateway.journal.identities import IdentityCursor, IdentityRow
 from gateway.journal.models import ModelEnvelope, ModelRow, ReportRow
@@ -113,6 +114,15 @@ class Journal:
         """
         await self._on(self._write_thread, self._writer.transact, partial(outbox.store, rows=rows))
 
+    async def record_accesses(self, rows: Sequence[AccessRow]) -> None:
+        """Write rows of the access outbox, all or none; durable when this returns.
+
+        Raises:
+            JournalFault: The disk did not take it.
+            JournalDamaged: The database is not sound.
+        """
+        await self._on(self._write_thread, self._writer.transact, partial(accesses.store, rows=rows))
+
     async def apply_identities(self, rows: Sequence[IdentityRow], cursor: IdentityCursor) -> None:
         """Write what the chain's registry says now, and up to where; durable when this returns.
 
@@ -177,6 +187,18 @@ class Journal:
     async def newest_anchors(self, limit: int = 1) -> list[AnchorRow]:
         """Return the newest rows of the anchor outbox, the newest first."""
         return await self._on(self._read_thread, self._reader.newest_anchors, limit)
+
+    async def open_accesses(self) -> list[AccessRow]:
+        """Return the rows of the access outbox that have not come to their end, the oldest first."""
+        return await self._on(self._read_thread, self._reader.open_accesses)
+
+    async def newest_accesses(self, limit: int = 1) -> list[AccessRow]:
+        """Return the newest rows of the access outbox, the newest first."""
+        return await self._on(self._read_thread, self._reader.newest_accesses, limit)
+
+    async def owed_reports(self, limit: int = 1) -> list[OwedReport]:
+        """Return the oldest reports that no transaction carries."""
+        return await self._on(self._read_thread, self._reader.owed_reports, limit)
 
     async def models(self) -> list[ModelRow]:
         """Return what this gateway ever ran of each model."""

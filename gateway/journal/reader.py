@@ -10,15 +10,11 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from gateway.journal import identities, models, outbox
-from gateway.journal.identities import IdentityCursor, IdentityRow
+from gateway.journal.custody_reader import CustodyReader, faults
 from gateway.journal.leaves import LeavesFile, is_blank
-from gateway.journal.models import REPORTS_KEPT, ModelRow, ReportRow
-from gateway.journal.outbox import AnchorRow
 from gateway.journal.rows import (
     TILE_HASHES,
     CheckpointRow,
@@ -32,7 +28,7 @@ from gateway.journal.rows import (
     Stats,
     Usage,
 )
-from gateway.journal.schema import DATABASE, LEAVES, check_version, connect_reader, fact, journal_error, tile_key
+from gateway.journal.schema import DATABASE, LEAVES, check_version, connect_reader, fact, tile_key
 from gateway.journal.writer import log_size, measure
 from gateway.tlog.merkle import HASH_BYTES, leaf_hash
 
@@ -56,7 +52,7 @@ def _batches(count: int) -> Iterator[tuple[int, int, int]]:
         start = end
 
 
-class Reader:
+class Reader(CustodyReader):
     """A read-only view of the journal; may be used from any thread, by one at a time.
 
     Implements ``gateway.tlog.tiles.TileReader``. Every method raises ``JournalFault`` when the disk fails, and
@@ -80,14 +76,14 @@ class Reader:
         self._leaves.close()
 
     def _ask(self, sql: str, values: Iterable[object] = ()) -> list[tuple[Any, ...]]:
-        with _faults():
+        with faults():
             return self._connection.execute(sql, tuple(values)).fetchall()
 
     # --- the log ---
 
     def size(self) -> int:
         """Return how many entries the log has, those that are gone included."""
-        with _faults():
+        with faults():
             return log_size(self._connection)
 
     def first_index(self) -> int:
@@ -213,75 +209,21 @@ class Reader:
 
     def final_size(self) -> int:
         """Return how many entries are final on chain."""
-        with _faults():
+        with faults():
             known = fact(self._connection, "final_size")
         return known if isinstance(known, int) else 0
-
-    # --- the chain ---
-
-    def open_anchors(self) -> list[AnchorRow]:
-        """Return the anchors that have not come to their end, the oldest first."""
-        with _faults():
-            return outbox.open_rows(self._connection)
-
-    def newest_anchors(self, limit: int = 1) -> list[AnchorRow]:
-        """Return the newest anchors, whatever became of them, the newest first."""
-        with _faults():
-            return outbox.newest(self._connection, limit)
-
-    def newest_anchor_in(self, state: str) -> AnchorRow | None:
-        """Return the anchor of the largest size in a state."""
-        with _faults():
-            return outbox.newest_in(self._connection, state)
-
-    def anchor_covering(self, index: int, state: str) -> AnchorRow | None:
-        """Return the anchor of the smallest size above ``index`` in a state."""
-        with _faults():
-            return outbox.covering(self._connection, index, state)
-
-    def anchor_counts(self) -> dict[str, int]:
-        """Return how many anchors are in each state."""
-        with _faults():
-            return outbox.counts(self._connection)
-
-    def identities(self) -> Iterator[IdentityRow]:
-        """Yield what the chain's registry held, in the order of first registration."""
-        with _faults():
-            yield from identities.rows(self._connection)
-
-    def identity_cursor(self) -> IdentityCursor | None:
-        """Return up to where the chain's registry was followed."""
-        with _faults():
-            return identities.cursor(self._connection)
-
-    # --- models ---
-
-    def models(self) -> list[ModelRow]:
-        """Return what this gateway ever ran of each model."""
-        with _faults():
-            return models.rows(self._connection)
-
-    def model_envelope(self, model_id: str, version: int) -> bytes | None:
-        """Return the signed manifest of a version that ran, None when it is not kept."""
-        with _faults():
-            return models.envelope_of(self._connection, model_id, version)
-
-    def model_reports(self, limit: int = REPORTS_KEPT) -> list[ReportRow]:
-        """Return what was done with models, the newest first."""
-        with _faults():
-            return models.reports(self._connection, limit)
 
     # --- for maintenance ---
 
     def log_key(self) -> bytes | None:
         """Return the public key that signed last, None when the journal never learned one."""
-        with _faults():
+        with faults():
             known = fact(self._connection, "log_key")
         return bytes.fromhex(known) if isinstance(known, str) else None
 
     def usage(self) -> Usage:
         """Measure the data directory."""
-        with _faults():
+        with faults():
             return measure(self._connection, self._directory)
 
     def fold_back(self) -> None:
@@ -289,7 +231,7 @@ class Reader:
 
         Does not hold the writer: what is written meanwhile is left for the next time.
         """
-        with _faults():
+        with faults():
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         self._leaves.sync()
 
@@ -328,7 +270,7 @@ class Reader:
 
     def stats(self) -> Stats:
         """Count everything; reads a good part of the indexes."""
-        with _faults():
+        with faults():
             usage = measure(self._connection, self._directory)
         one = self._ask(
             "SELECT (SELECT count(*) FROM log WHERE device_id IS NOT NULL), (SELECT count(*) FROM replay),"
@@ -366,20 +308,9 @@ def open_reader(directory: Path) -> Reader:
     with contextlib.ExitStack() as undo:
         leaves = LeavesFile.open_read_only(directory / LEAVES)
         undo.callback(leaves.close)
-        with _faults():
+        with faults():
             connection = connect_reader(database)
             undo.callback(connection.close)
             check_version(connection)
         undo.pop_all()
     return Reader(connection, leaves, directory)
-
-
-@contextmanager
-def _faults() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        meaning = journal_error(error)
-        if meaning is None:
-            raise
-        raise meaning from error

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gateway.journal import outbox
+from gateway.journal import accesses, outbox
 from gateway.journal.leaves import LeavesFile, is_blank
 from gateway.journal.rows import TILE_HASHES, Gap, LogDamaged
 from gateway.journal.schema import connect_reader, tile_key
@@ -89,7 +89,7 @@ _ROWS = 256
 
 
 def carry_models(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
-    """Copy what was ever run of each model, and the reports of it, each as far as it can be read."""
+    """Copy what was ever run of each model, the reports of it and their transactions, as far as each can be read."""
     for sql, insert in (
         ("SELECT model_id, highest FROM models", "INSERT OR IGNORE INTO models VALUES (?, ?)"),
         (
@@ -99,6 +99,10 @@ def carry_models(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
         (
             "SELECT id, time_ms, model_id, version, result, reason FROM model_reports ORDER BY id DESC",
             "INSERT OR IGNORE INTO model_reports VALUES (?, ?, ?, ?, ?, ?)",
+        ),
+        (
+            "SELECT * FROM accesses",
+            f"INSERT OR IGNORE INTO accesses VALUES ({accesses.PLACES})",  # noqa: S608 -- question marks
         ),
     ):
         try:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gateway import __version__
-from gateway.journal import identities, models, outbox
+from gateway.journal import accesses, identities, models, outbox
 from gateway.journal.budget import PAGE_BYTES
 from gateway.journal.rows import JournalDamaged, JournalError, JournalFault, JournalTooNew
 
@@ -78,8 +78,13 @@ def _to_v3(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
+def _to_v4(connection: sqlite3.Connection) -> None:
+    for statement in accesses.TABLES:
+        connection.execute(statement)
+
+
 Migration = Callable[[sqlite3.Connection], None]
-MIGRATIONS: tuple[Migration, ...] = (_to_v1, _to_v2, _to_v3)
+MIGRATIONS: tuple[Migration, ...] = (_to_v1, _to_v2, _to_v3, _to_v4)
 
 
 def tile_key(level: int, index: int) -> int:

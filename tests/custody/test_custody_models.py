@@ -83,6 +83,11 @@ class Publisher:
         self._world.mine(2)
         return named
 
+    def accesses(self) -> list[tuple[int, int]]:
+        """What the gateways reported to the chain: version and result (1: loaded)."""
+        found = self.models.contract.events.AccessReported.get_logs(from_block=0)
+        return [(each["args"]["version"], each["args"]["result"]) for each in found]
+
     async def _add(self, data: bytes) -> str:
         async def chunks():
             yield data
@@ -177,6 +182,8 @@ async def test_a_published_model_reads_digits_and_goes_when_the_grant_goes(world
     assert verdicts(gateway)[1:] == [("classified", label, named) for label in "704"]
     print(f"finality to three scored messages: {took_s:.1f} s")
     assert took_s < BUDGET_S
+
+    await until(lambda: world.mine() or publisher.accesses() == [(1, 1)], 60)
 
     publisher.models.send(publisher.models.granter, "ungrant", MODEL, [gateway.id])
     await publisher.publish(2)

@@ -76,8 +76,9 @@ async def test_a_database_of_garbage_is_set_aside_and_the_log_goes_on(tmp_path, 
     database.write_bytes(b"\xa5" * database.stat().st_size)
     opened = open_journal(directory, SMALL, origin=ORIGIN)
     assert opened.set_aside is not None
-    assert opened.reason == ("unreadable" if close else "corrupt")  # a write-ahead log has pages of its own
-    assert (opened.set_aside / "journal.db").read_bytes()[:4] == b"\xa5" * 4
+    # A write-ahead log has pages of its own: whether the first of all is among them decides how far SQLite comes.
+    assert opened.reason in ({"unreadable"} if close else {"corrupt", "unreadable"})
+    assert b"\xa5" * 4096 in (opened.set_aside / "journal.db").read_bytes()  # SQLite may have folded pages back
     if close:
         assert opened.lost == (Gap(0, SIZE, "damage"),)
     await assert_goes_on(opened)
