@@ -11,18 +11,23 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from gateway.detection import frames
+from gateway.detection.columnar import Columnar, Made, judge_all
 from gateway.detection.features import Row, own_names
 from gateway.detection.frames import Message, Result
 from gateway.detection.interpreter import ModelFault, ModelRefused, Network, load
 from gateway.detection.port import LoadedModel, UnscoredReason
-from gateway.detection.selection import Candidate, choose, domain_of, rank
+from gateway.detection.selection import ENOUGH, Candidate, choose, domain_of, rank
 from gateway.detection.spec import Selector
 from gateway.detection.traffic import DeviceTraffic, TrafficTable
 from gateway.detection.verdict import judge
 from gateway.detection.windows import Windows
 from gateway.envelope.readings import NotScorable, Readings, readings
+from gateway.envelope.readings_patterns import Pattern, Patterns, Recognised
 
-_REMEMBERED_RANKS: Final = 256
+_REMEMBERED: Final = 1024
+_REMEMBERED_DEVICES: Final = 16_384
+_WORTH_AN_ARRAY: Final = 6
+"""Fewer rows are made one by one: an array costs as much as these."""
 
 
 class Bounds(NamedTuple):
@@ -43,13 +48,25 @@ class _Held(NamedTuple):
 
 @dataclass(slots=True)
 class _Pending:
-    """A message that has no result yet; ``ranked`` are the models that may still be asked."""
+    """A message that has no result yet.
+
+    ``ranked`` are the models that may still be asked; ``inputs`` what the first of them is given, where that is known
+    already.
+    """
 
     at: int
     message: Message
-    readings: Readings
+    found: Readings | Recognised
     traffic: DeviceTraffic | None
     ranked: tuple[int, ...]
+    inputs: bytes | None = None
+
+    def readings(self) -> Readings:
+        """The message's readings, as the plain reader would give them."""
+        found = self.found
+        if isinstance(found, Recognised):
+            found = self.found = found.pattern.readings(found.values)
+        return found
 
 
 class Detector:
@@ -69,6 +86,9 @@ class Detector:
         self._candidates: list[Candidate] = []
         self._domained: list[Selector] = []
         self._ranks: dict[object, tuple[int, ...]] = {}
+        self._domains: dict[str, tuple[int | None, ...]] = {}
+        self._columnar: dict[tuple[int, int], Columnar | None] = {}
+        self._patterns = Patterns()
         self._traffic: TrafficTable | None = None
         self._windows: dict[object, Windows] = {}
 
@@ -121,6 +141,8 @@ class Detector:
             held.model.spec.selector for held in self._held.values() if held.model.spec.selector.domains
         ]
         self._ranks = {}
+        self._domains = {}
+        self._columnar = {}
         if any(network.pipeline.statistics for network in networks.values()):
             self._traffic = self._traffic or TrafficTable(self._bounds.traffic_devices)
         else:
@@ -143,22 +165,57 @@ class Detector:
             for device_id in refused:
                 self._traffic.use(device_id).refused()
         results = [_NO_READINGS] * len(messages)
-        pending = []
+        pending: list[_Pending] = []
+        alike: dict[tuple[int, int], list[_Pending]] = {}
         for at, message in enumerate(messages):
             traffic = self._counted(message)
-            found = readings(message.content_format, message.payload, issued_at=message.issued_at)
-            if isinstance(found, Readings):
-                found = own_names(found, message.device_id)
-                ranked = self._ranked(message, found)
-                left = tuple(place for place in ranked if not aside >> place & 1) if aside else ranked
-                if left:
-                    pending.append(_Pending(at, message, found, traffic, left))
-                else:
-                    results[at] = _FAULTED if ranked else _NO_FITTING
+            found = self._read(message)
+            if found is None:
+                continue
+            ranked = self._ranked(message, found)
+            left = tuple(place for place in ranked if not aside >> place & 1) if aside else ranked
+            if not left:
+                results[at] = _FAULTED if ranked else _NO_FITTING
+                continue
+            one = _Pending(at, message, found, traffic, left)
+            pending.append(one)
+            if isinstance(found, Recognised):
+                alike.setdefault((left[0], found.pattern.number), []).append(one)
+        for key, group in alike.items():
+            if len(group) >= _WORTH_AN_ARRAY:
+                self._rows(key, group)
         faults: list[int] = []
         while pending:
             pending = self._round(pending, results, faults)
         return results, faults
+
+    def _read(self, message: Message) -> Readings | Recognised | None:
+        """The message's readings under its own names; None where it has none."""
+        device_id, content_format, issued_at, _, payload = message
+        recognised = self._patterns.read(device_id, content_format, payload, issued_at)
+        if recognised is not None:
+            return recognised
+        found = readings(content_format, payload, issued_at=issued_at)
+        return own_names(found, device_id) if isinstance(found, Readings) else None
+
+    def _rows(self, key: tuple[int, int], group: Sequence[_Pending]) -> None:
+        """Make the rows of messages of one pattern for their first model at once, where that can be done."""
+        found = [one.found for one in group if isinstance(one.found, Recognised)]
+        columnar = self._columnar_of(key, found[0].pattern)
+        if columnar is None:
+            return
+        made: Sequence[Made | None] = columnar.rows([one.values for one in found])
+        for one, row in zip(group, made, strict=True):
+            if row is not None and row.quality >= ENOUGH:
+                one.inputs = row.inputs
+
+    def _columnar_of(self, key: tuple[int, int], pattern: Pattern) -> Columnar | None:
+        if key not in self._columnar:
+            if len(self._columnar) >= _REMEMBERED:
+                self._columnar.clear()
+            pipeline = self._held[key[0]].network.pipeline
+            self._columnar[key] = Columnar.of(pipeline, pattern.names, pattern.texts)
+        return self._columnar[key]
 
     def _counted(self, message: Message) -> DeviceTraffic | None:
         if self._traffic is None:
@@ -167,44 +224,63 @@ class Detector:
         traffic.accepted(message.received_ms, int(message.issued_at * 1000), len(message.payload))
         return traffic
 
-    def _ranked(self, message: Message, found: Readings) -> tuple[int, ...]:
+    def _ranked(self, message: Message, found: Readings | Recognised) -> tuple[int, ...]:
         """The places of the models that are meant for the message; asked once for each kind of message."""
-        scalars, tensors, texts = found
-        domains = tuple(domain_of(selector, message.device_id) for selector in self._domained)
-        key = (message.content_format, domains, tuple(scalars), tuple(tensors), tuple(texts))
+        domains = self._domains_of(message.device_id) if self._domained else ()
+        key: object
+        if isinstance(found, Recognised):
+            key = (found.pattern.number, domains)
+        else:
+            key = (message.content_format, domains, *map(tuple, found))
         ranked = self._ranks.get(key)
         if ranked is None:
-            if len(self._ranks) >= _REMEMBERED_RANKS:
+            if len(self._ranks) >= _REMEMBERED:
                 self._ranks.clear()
-            names = {*scalars, *tensors, *texts}
+            if isinstance(found, Recognised):
+                names = {*found.pattern.names, *found.pattern.texts}
+            else:
+                names = set().union(*found)
             order = rank(self._candidates, message.device_id, message.content_format, names)
             ranked = self._ranks[key] = tuple(self._places[place] for place in order)
         return ranked
+
+    def _domains_of(self, device_id: str) -> tuple[int | None, ...]:
+        """How particular the domain of each model is that holds the device; remembered for some devices."""
+        known = self._domains.get(device_id)
+        if known is None:
+            if len(self._domains) >= _REMEMBERED_DEVICES:
+                self._domains.clear()
+            known = self._domains[device_id] = tuple(domain_of(selector, device_id) for selector in self._domained)
+        return known
 
     def _round(self, pending: Sequence[_Pending], results: list[Result], faults: list[int]) -> list[_Pending]:
         """Give each message to the first model that takes it; return those whose model raised, without that model."""
         groups: dict[int, list[tuple[_Pending, bytes]]] = {}
         for one in pending:
-            chosen = choose(one.ranked, partial(self._row, one))
-            if isinstance(chosen, NotScorable):
-                results[one.at] = frames.unscored(UnscoredReason(chosen.reason))
-                continue
-            windows = self._held[chosen.place].windows
-            inputs = chosen.row.values.tobytes()
+            if one.inputs is not None:
+                place, inputs = one.ranked[0], one.inputs
+                one.inputs = None
+            else:
+                chosen = choose(one.ranked, partial(self._row, one))
+                if isinstance(chosen, NotScorable):
+                    results[one.at] = frames.unscored(UnscoredReason(chosen.reason))
+                    continue
+                place, inputs = chosen.place, chosen.row.values.tobytes()
+            windows = self._held[place].windows
             if windows is not None:
-                whole = windows.push(one.message.device_id, chosen.row.values)
+                whole = windows.push(one.message.device_id, inputs)
                 if whole is None:
                     results[one.at] = _WINDOW_SHORT
                     continue
                 inputs = whole
-            groups.setdefault(chosen.place, []).append((one, inputs))
+            groups.setdefault(place, []).append((one, inputs))
         left: list[_Pending] = []
         for place, group in groups.items():
             left += self._run(self._held[place], group, results, faults)
         return left
 
     def _row(self, one: _Pending, place: int) -> Row | NotScorable:
-        return self._held[place].network.pipeline.row(one.readings, one.traffic)
+        return self._held[place].network.pipeline.row(one.readings(), one.traffic)
 
     def _run(
         self, held: _Held, group: list[tuple[_Pending, bytes]], results: list[Result], faults: list[int]
@@ -235,12 +311,18 @@ class Detector:
             self._running(None)
 
     def _ask(self, held: _Held, group: list[tuple[_Pending, bytes]], results: list[Result]) -> None:
+        together = b"".join([inputs for _, inputs in group])
         self._running(held.place)
         try:
-            answers = held.network.answers(b"".join(inputs for _, inputs in group), len(group))
+            answers = held.network.answers(together, len(group))
         finally:
             self._running(None)
-        for (one, inputs), answer in zip(group, answers, strict=True):
+        judged_all = judge_all(held.network.outputs, held.place, answers, together)
+        if judged_all is not None:
+            for (one, _), result in zip(group, judged_all, strict=True):
+                results[one.at] = result
+            return
+        for (one, inputs), answer in zip(group, answers.tolist(), strict=True):
             judged = judge(held.network.outputs, answer, memoryview(inputs).cast("f"))
             if isinstance(judged, NotScorable):
                 results[one.at] = frames.unscored(UnscoredReason(judged.reason))

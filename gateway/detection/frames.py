@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
+from itertools import starmap
 from typing import Any, Final, NamedTuple
 
 from gateway import cbor
@@ -140,6 +141,11 @@ def unpack_batch(body: bytes) -> tuple[int, list[str], list[Message]]:
     return aside, refused, messages
 
 
+def code_of(verdict: Verdict) -> int:
+    """How a result names a verdict."""
+    return _VERDICT_CODE[verdict]
+
+
 def unscored(reason: UnscoredReason) -> Result:
     """The result of a message that has no verdict."""
     return Result(_VERDICT_CODE[Verdict.UNSCORED], NO_MODEL_RAN, _REASON_CODE[reason], 0.0)
@@ -152,9 +158,7 @@ def scored(verdict: Verdict, model: int, score: float, label: int | None) -> Res
 
 def pack_results(results: Iterable[Result], faults: Sequence[int]) -> bytes:
     """Write the results of a batch, and the places of the models that raised in it."""
-    parts = [_COUNT.pack(len(faults)), *map(_FAULT.pack, faults)]
-    parts += [_RESULT.pack(*result) for result in results]
-    return b"".join(parts)
+    return b"".join((_COUNT.pack(len(faults)), *map(_FAULT.pack, faults), *starmap(_RESULT.pack, results)))
 
 
 def unpack_results(body: bytes, models: Sequence[LoadedModel]) -> tuple[list[Score], list[UnscoredReason], list[int]]:

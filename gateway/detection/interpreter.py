@@ -70,21 +70,23 @@ class Network:
             raise ModelRefused(f"its input has the shape {signature}, the spec says {self._shape} for each")
         return int(entrances[0]["index"]), None if signature[0] == -1 else signature[0]
 
-    def answers(self, rows: bytes, count: int) -> list[list[float]]:
+    def answers(self, rows: bytes, count: int) -> Any:  # noqa: ANN401 -- an array of float32, (count, numbers)
         """Run ``count`` inputs, one after the other in ``rows``; one answer each.
 
         Raises:
             ModelFault: the model raised, or answered in another shape.
         """
         step = self._batch or _BATCH_MAX
-        found: list[list[float]] = []
+        if count <= step:
+            return self._run(rows, count)
         row_bytes = FLOAT_BYTES * self.input_size
-        for start in range(0, count, step):
-            size = min(step, count - start)
-            found += self._run(rows[start * row_bytes : (start + size) * row_bytes], size)
-        return found
+        parts = [
+            self._run(rows[start * row_bytes : (start + step) * row_bytes], min(step, count - start))
+            for start in range(0, count, step)
+        ]
+        return self._numpy.concatenate(parts)
 
-    def _run(self, rows: bytes, size: int) -> list[list[float]]:
+    def _run(self, rows: bytes, size: int) -> Any:  # noqa: ANN401 -- likewise
         np, interpreter = self._numpy, self._interpreter
         batch = self._batch or size
         # A model of a fixed batch gets it filled up with zeros; their answers are dropped.
@@ -103,14 +105,13 @@ class Network:
             raise ModelFault(_plain(fault)) from None
         if answer.size != batch * self._answer_size:
             raise ModelFault(f"{answer.size} numbers instead of {batch * self._answer_size}")
-        found: list[list[float]] = answer.reshape(batch, self._answer_size).tolist()
-        return found[:size]
+        return answer.reshape(batch, self._answer_size)[:size]
 
     def smoke_error(self, count: int = 1) -> float:
         """How far the worst of ``count`` equal inputs is from what the manifest expects; infinite if it raises."""
         inputs, expected, _ = self._smoke
         try:
-            answers = self.answers(array("f", inputs).tobytes() * count, count)
+            answers = self.answers(array("f", inputs).tobytes() * count, count).tolist()
         except ModelFault:
             return math.inf
         errors = [abs(one - other) for answer in answers for one, other in zip(answer, expected, strict=True)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from typing import Final
 
 from gateway.detection.features import FLOAT_BYTES
@@ -28,8 +27,8 @@ class Windows:
     def __len__(self) -> int:
         return len(self._devices)
 
-    def push(self, device_id: str, row: array[float]) -> bytes | None:
-        """Add a row; return the whole window, the oldest row first, or None while it is not full."""
+    def push(self, device_id: str, row: bytes) -> bytes | None:
+        """Add a row of float32; return the whole window, the oldest row first, or None while it is not full."""
         devices = self._devices
         before = devices.pop(device_id, None)
         if before is None:
@@ -37,6 +36,6 @@ class Windows:
             if len(devices) >= self._bound:
                 del devices[next(iter(devices))]
                 self.forgotten += 1
-        rows = (before + row.tobytes())[-self._full_bytes :]
+        rows = (before + row)[-self._full_bytes :]
         devices[device_id] = rows
         return rows if len(rows) == self._full_bytes else None

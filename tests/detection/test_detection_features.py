@@ -204,5 +204,5 @@ def test_windows_are_the_last_rows_of_each_device_while_it_is_remembered(sent, w
             del known[next(iter(known))]
         known[device] = [*rows, number][-window:]
         expected = array("f", known[device]).tobytes() if len(known[device]) == window else None
-        assert windows.push(device, array("f", [number])) == expected
+        assert windows.push(device, array("f", [number]).tobytes()) == expected
     assert len(windows) == len(known) <= bound
