@@ -133,7 +133,7 @@ async def test_without_systemd_nothing_runs():
     part = Part("journal")
     async with asyncio.timeout(1):
         await watchdog_of(Notify(""), Probe("journal", part.ask)).run()
-        await ReadyKeeper(Notify("")).run(None)
+        await ReadyKeeper(Notify("")).run(dict)
     assert part.asked == 0
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import structlog
 
 from gateway.ops.systemd.notify import Notify
-from gateway.ops.view import GatewayView, Probe
+from gateway.ops.view import Probe
 
 log = structlog.get_logger("watchdog")
 
@@ -140,10 +140,14 @@ class ReadyKeeper:
         self._notify = notify
         self._told = ""
 
-    async def run(self, view: GatewayView) -> None:
-        """Look and tell until cancelled: twice a second until it is ready, then every ten seconds."""
+    async def run(self, report: Callable[[], Mapping[str, Any]]) -> None:
+        """Look and tell until cancelled: twice a second until it is ready, then every ten seconds.
+
+        Args:
+            report: what ``securenet status`` shows (``GatewayView.status``).
+        """
         while self._notify.wanted:
-            self.look(view.status())
+            self.look(report())
             await asyncio.sleep(_LOOK_S if self._notify.ready_told else _LOOK_SOON_S)
 
     def look(self, report: Mapping[str, Any]) -> None:
