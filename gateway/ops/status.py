@@ -70,6 +70,7 @@ def status_report(  # noqa: PLR0913 -- a view over every room
         "p99_ms": latency.quantile_ms(0.99),
         "crypto_restarts": crypto_restarts,
         "registry": {**registry.counts._asdict(), "as_of_ms": registry.as_of_ms},
+        "registry_max_age_s": config.registry.max_age_s,
         **custody,
         "transports": links,
         "tasks": {name: task_state(task) for name, task in tasks.items()},

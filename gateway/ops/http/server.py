@@ -15,9 +15,10 @@ from aiohttp import web
 
 from gateway.config.model import HttpConfig
 from gateway.ops.http.guard import REQUEST_S, dress, guard
+from gateway.ops.http.health import mount_health
 from gateway.ops.http.keys import ACTIONS, TOKENLESS, VIEW, problem
 from gateway.ops.secrets import SecretError, read_optional_secret
-from gateway.ops.view import Action, GatewayView
+from gateway.ops.view import Action, GatewayView, Probe
 
 log = structlog.get_logger("http")
 
@@ -62,20 +63,22 @@ def load_token(ref: str) -> bytes | None:
     return token
 
 
-def make_app(
+def make_app(  # noqa: PLR0913 -- one argument for each thing that is joined
     config: HttpConfig,
     view: GatewayView,
     *,
     actions: Mapping[str, Action] | None = None,
+    probes: Sequence[Probe] = (),
     mount: Sequence[Mount] = (),
     token: bytes | None = None,
 ) -> web.Application:
-    """Put the application together: the guard, the view, and what is mounted."""
+    """Put the application together: the guard, the view, health and metrics, and what is mounted."""
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=guard(config.allowed_hosts, token))
     app[VIEW] = view
     app[ACTIONS] = dict(actions or {})
     app[TOKENLESS] = set()
     app.on_response_prepare.append(dress)
+    mount_health(app, probes)
     for each in mount:
         each(app)
     return app
@@ -88,22 +91,25 @@ class HttpServer:
         config: where to listen.
         view: what is shown.
         actions: what may be asked for with the token, by name.
+        probes: the parts without which the process is to be ended; /healthz asks them.
         mount: each adds its routes to the application.
         token: unlocks actions, see ``load_token``; None: read-only.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- likewise
         self,
         config: HttpConfig,
         view: GatewayView,
         *,
         actions: Mapping[str, Action] | None = None,
+        probes: Sequence[Probe] = (),
         mount: Sequence[Mount] = (),
         token: bytes | None = None,
     ) -> None:
         self._config = config
         self._view = view
         self._actions = actions
+        self._probes = probes
         self._mount = mount
         self._token = token
         self._status = HttpStatus("off", "not started", None)
@@ -114,7 +120,14 @@ class HttpServer:
 
     async def run(self) -> None:
         """Serve until cancelled; a port that cannot be had is tried again and again, and told once."""
-        app = make_app(self._config, self._view, actions=self._actions, mount=self._mount, token=self._token)
+        app = make_app(
+            self._config,
+            self._view,
+            actions=self._actions,
+            probes=self._probes,
+            mount=self._mount,
+            token=self._token,
+        )
         runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=_GOODBYE_S, **_LIMITS)
         await runner.setup()
         try:
