@@ -1,4 +1,7 @@
 import asyncio
+import os
+import signal
+import socket
 import time
 
 import pytest
@@ -7,8 +10,9 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from gateway.config.model import CoapConfig, LimitsConfig
+from gateway.crypto.pool import CryptoPool
 from gateway.ops.systemd.notify import Notify
-from gateway.ops.systemd.probes import coap_ping, coap_probe, probe
+from gateway.ops.systemd.probes import coap_ping, coap_probe, crypto_probe, probe
 from gateway.ops.systemd.watchdog import ReadyKeeper, Watchdog, in_words, judge
 from gateway.ops.view import Probe
 from gateway.transport.coap import CoapTransport
@@ -200,11 +204,32 @@ async def test_the_gateways_own_coap_port_answers_a_ping():
             while transport.status().state is not LinkState.UP:
                 await asyncio.sleep(0.01)
             for _ in range(3):
-                await coap_probe("::", transport.port, lambda: True).ask()
+                await coap_probe("::", lambda: transport.port).ask()
     finally:
         transport.stop_intake()
         await transport.close()
         await task
-    await coap_probe("::", 1, lambda: False).ask()
+    await coap_probe("::", lambda: None).ask()
+
+
+async def test_a_port_that_nobody_is_bound_to_does_not_answer():
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as taken:
+        taken.bind(("::1", 0))
+        port = taken.getsockname()[1]
     with pytest.raises(ConnectionRefusedError):
-        await coap_ping("::1", transport.port)
+        await coap_ping("::1", port)
+
+
+async def test_the_signature_worker_says_no_to_what_is_no_signature():
+    pool = CryptoPool(bytes(32))
+    task = asyncio.create_task(pool.run())
+    async with asyncio.timeout(20):
+        await crypto_probe(pool).ask()
+        os.kill(pool.pid, signal.SIGSTOP)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await crypto_probe(pool).ask()
+        os.kill(pool.pid, signal.SIGCONT)
+        await crypto_probe(pool).ask()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -9,11 +9,17 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from gateway.crypto.frames import Claim
+from gateway.crypto.keys import PublicKey
+from gateway.crypto.pool import CryptoPool
+from gateway.message import Alg
 from gateway.ops.view import Probe
 
 _CON_EMPTY: Final = 0x40
 _RST_EMPTY: Final = 0x70
 _HEADER_BYTES: Final = 4
+_KEY_BYTES: Final = 32
+_SIGNATURE_BYTES: Final = 64
 _ANY: Final = {"": "::1", "::": "::1", "0.0.0.0": "127.0.0.1"}  # noqa: S104 -- compared with, not bound
 
 _message_ids = itertools.count(1)
@@ -29,12 +35,28 @@ def probe(name: str, ask: Callable[[], Awaitable[object]], but: tuple[type[Excep
     return Probe(name, asked)
 
 
-def coap_probe(host: str, port: int, is_up: Callable[[], bool]) -> Probe:
-    """Ping the gateway's own CoAP port, while it is bound: whoever waits for a port that is taken is alive."""
+def crypto_probe(pool: CryptoPool) -> Probe:
+    """Have the signature worker say of a signature that is none that it does not hold.
+
+    Raises, when asked:
+        RuntimeError: it says that it holds.
+    """
+    claim = Claim(PublicKey(Alg.ED25519, bytes(_KEY_BYTES)), b"", bytes(_SIGNATURE_BYTES - 1))
 
     async def ask() -> None:
-        if is_up():
-            await coap_ping(_ANY.get(host, host), port)
+        if await pool.verify([claim]) != [False]:
+            raise RuntimeError("the signature worker takes anything for a signature")
+
+    return Probe("crypto", ask)
+
+
+def coap_probe(host: str, port: Callable[[], int | None]) -> Probe:
+    """Ping the gateway's own CoAP port while one is bound: whoever waits for a port that is taken is alive."""
+
+    async def ask() -> None:
+        bound = port()
+        if bound is not None:
+            await coap_ping(_ANY.get(host, host), bound)
 
     return Probe("coap", ask)
 
