@@ -35,8 +35,8 @@ def identity_of(candidate: Candidate) -> Identity:
 class ClockWord(NamedTuple):
     """What the clock's watch says before a batch is decided.
 
-    ``news`` belong into the log before anything that is decided from now on. ``set_ms`` is what the clock said when it
-    was last set, 0 when it was not: a time of receipt from before it was read off another clock.
+    ``news`` belong into the log before anything that is decided from now on. ``set_ms`` is what the clock said when
+    it was last set, 0 when it was not: a time of receipt from before it was read off another clock.
     """
 
     trusted: bool = True

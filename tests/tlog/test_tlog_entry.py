@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from gateway import cbor
 from gateway.message import RejectReason, Score, Verdict
 from gateway.tlog import entry
-from gateway.tlog.entry import EntryError, KeyEntry, MessageEntry, ModelEntry, RejectionsEntry, ResponseEntry
+from gateway.tlog.entry import (
+    ClockEntry,
+    EntryError,
+    KeyEntry,
+    MessageEntry,
+    ModelEntry,
+    RejectionsEntry,
+    ResponseEntry,
+)
 
 COUNTS = st.one_of(
     st.sampled_from([0, 23, 24, 255, 256, 65_535, 65_536, 2**32 - 1, 2**32, 2**63 - 1]), st.integers(0, 2**63 - 1)
@@ -50,6 +58,10 @@ RESPONSES = st.builds(
     st.lists(COUNTS, max_size=8).map(tuple),
 )
 KEYS = st.builds(KeyEntry, COUNTS, DIGESTS, DIGESTS)
+CLOCKS = st.one_of(
+    st.builds(ClockEntry, COUNTS, st.sampled_from(["trusted", "untrusted"]), st.none(), TEXTS),
+    st.builds(ClockEntry, COUNTS, st.just("stepped"), COUNTS, TEXTS),
+)
 SAMPLE = MessageEntry(1_732_165_200_123, bytes(32), "urn:dev:mac:0024befffe804ff1", b"sessions", 7, *Score())
 
 
@@ -63,7 +75,7 @@ def test_the_hand_made_message_entry_is_that_of_the_general_encoder(message):
     assert entry.message_entry(message) == cbor.encode(plain(message))
 
 
-@given(st.one_of(MESSAGES, REJECTIONS, MODELS, RESPONSES, KEYS))
+@given(st.one_of(MESSAGES, REJECTIONS, MODELS, RESPONSES, KEYS, CLOCKS))
 def test_every_kind_of_entry_is_read_back_as_written(value):
     data = entry.encode_entry(value)
     assert entry.parse_entry(data) == value
@@ -79,7 +91,7 @@ def test_a_byte_more_or_less_is_no_entry(message, data):
             entry.parse_entry(other)
 
 
-@given(st.one_of(MESSAGES, REJECTIONS, MODELS, RESPONSES, KEYS), st.data())
+@given(st.one_of(MESSAGES, REJECTIONS, MODELS, RESPONSES, KEYS, CLOCKS), st.data())
 def test_a_changed_byte_is_refused_or_is_another_entry_in_its_one_spelling(value, data):
     encoded = bytearray(entry.encode_entry(value))
     at = data.draw(st.integers(0, len(encoded) - 1))
@@ -210,6 +222,11 @@ def test_the_other_kinds_are_as_strict(kind, fields):
         ResponseEntry(1, "d", "jailed", "c", ()),
         ResponseEntry(1, "d", "isolated", "c", tuple(range(2**32, 2**32 + 8000))),
         KeyEntry(1, b"", b""),
+        ClockEntry(1, "set", None, "c"),
+        ClockEntry(1, "stepped", None, "c"),
+        ClockEntry(1, "trusted", 1, "c"),
+        ClockEntry(1, "stepped", -1, "c"),
+        ClockEntry(1, "trusted", None, "c" * 1025),
         RejectionsEntry(-1, 0, 0, {}, ()),
     ],
     ids=lambda value: type(value).__name__,
