@@ -7,11 +7,13 @@ import contextlib
 import itertools
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Protocol
 
+from gateway.config.model import Config
 from gateway.crypto.frames import Claim
 from gateway.crypto.keys import PublicKey
 from gateway.crypto.pool import CryptoPool
+from gateway.journal import JournalFault
 from gateway.message import Alg
 from gateway.ops.view import Probe
 
@@ -75,3 +77,32 @@ async def coap_ping(host: str, port: int) -> None:
         await loop.sock_sendall(asking, bytes((_CON_EMPTY, 0)) + message_id)
         while await loop.sock_recv(asking, _HEADER_BYTES + 1) != bytes((_RST_EMPTY, 0)) + message_id:
             pass
+
+
+class Pings(Protocol):
+    """A part that a question can be sent through."""
+
+    async def ping(self) -> None:
+        """Return when the question has gone all the way."""
+        ...
+
+
+class Bound(Protocol):
+    """A server that may be bound to a port."""
+
+    @property
+    def port(self) -> int | None:
+        """The port, None while there is none."""
+        ...
+
+
+def gateway_probes(  # noqa: PLR0913 -- one argument for each part that may hang
+    config: Config, *, crypto: CryptoPool, journal: Pings, ingest: Pings, scorer: Pings | None, coap: Bound | None
+) -> list[Probe]:
+    """What the watchdog asks of a gateway. A disk that refuses is told by the gateway itself, and is no hanging one."""
+    probes = [crypto_probe(crypto), probe("journal", journal.ping, (JournalFault,)), probe("ingest", ingest.ping)]
+    if scorer is not None:
+        probes.append(probe("scorer", scorer.ping))
+    if coap is not None:
+        probes.append(coap_probe(config.coap.host, lambda: coap.port))
+    return probes
