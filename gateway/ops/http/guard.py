@@ -19,9 +19,6 @@ from aiohttp.typedefs import Handler, Middleware
 
 from gateway.ops.http.keys import ASKED_BY, TOKENLESS, problem
 
-REQUEST_S: Final = 60.0
-"""A request, from its head to the last byte that a handler streams, may take so long."""
-
 HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -116,7 +113,7 @@ def refusal_of_token(headers: Mapping[str, str], token: bytes | None) -> Refusal
     return None
 
 
-def guard(allowed_hosts: Collection[str], token: bytes | None) -> tuple[Middleware, ...]:
+def guard(allowed_hosts: Collection[str], token: bytes | None, request_s: float) -> tuple[Middleware, ...]:
     """The middleware that asks the steps in order, and gives every ``no`` the same form."""
     allowed = frozenset(name.lower() for name in allowed_hosts)
 
@@ -127,7 +124,7 @@ def guard(allowed_hosts: Collection[str], token: bytes | None) -> tuple[Middlewa
             challenge = {"WWW-Authenticate": "Bearer"} if refusal.status == _UNAUTHORIZED else None
             return problem(*refusal, headers=challenge)
         try:
-            async with asyncio.timeout(REQUEST_S):
+            async with asyncio.timeout(request_s):
                 return await handler(request)
         except web.HTTPRedirection:
             raise

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import structlog
 from aiohttp import web
 
 from gateway.config.model import HttpConfig
-from gateway.ops.http.guard import REQUEST_S, dress, guard
+from gateway.ops.http.guard import dress, guard
 from gateway.ops.http.health import mount_health
 from gateway.ops.http.keys import ACTIONS, TOKENLESS, VIEW, problem
 from gateway.ops.secrets import SecretError, read_optional_secret
@@ -22,25 +22,31 @@ from gateway.ops.view import Action, GatewayView, Probe
 
 log = structlog.get_logger("http")
 
-MAX_BODY_BYTES: Final = 4 << 20
-MAX_CONNECTIONS: Final = 64
 MIN_TOKEN_BYTES: Final = 32
-_IDLE_S: Final = 15.0
 _FIRST_WAIT_S: Final = 1.0
 _LONGEST_WAIT_S: Final = 30.0
 _GOODBYE_S: Final = 1.0
 _BACKLOG: Final = 64
-_LIMITS: Final[Mapping[str, Any]] = {
-    "access_log": None,
-    "keepalive_timeout": _IDLE_S,  # aiohttp counts it from the first byte on: a head that drips is cut off too
-    "lingering_time": 1.0,
-    "max_line_size": 4096,
-    "max_field_size": 4096,
-    "max_headers": 64,
-    "auto_decompress": False,
-}
+_HEAD_BYTES: Final = 4096
+_HEADERS: Final = 64
 
 Mount = Callable[[web.Application], None]
+
+
+class HttpLimits(NamedTuple):
+    """What the server gives to those who ask.
+
+    ``idle_s`` is for a whole head, and between two requests; ``request_s`` for a body and what a handler does with
+    it, and once more for an answer on its way.
+    """
+
+    connections: int = 64
+    body_bytes: int = 4 << 20
+    idle_s: float = 15.0
+    request_s: float = 60.0
+
+
+DEFAULT_LIMITS: Final = HttpLimits()
 
 
 class HttpStatus(NamedTuple):
@@ -71,9 +77,11 @@ def make_app(  # noqa: PLR0913 -- one argument for each thing that is joined
     probes: Sequence[Probe] = (),
     mount: Sequence[Mount] = (),
     token: bytes | None = None,
+    limits: HttpLimits = DEFAULT_LIMITS,
 ) -> web.Application:
     """Put the application together: the guard, the view, health and metrics, and what is mounted."""
-    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=guard(config.allowed_hosts, token))
+    middlewares = guard(config.allowed_hosts, token, limits.request_s)
+    app = web.Application(client_max_size=limits.body_bytes, middlewares=middlewares)
     app[VIEW] = view
     app[ACTIONS] = dict(actions or {})
     app[TOKENLESS] = set()
@@ -94,6 +102,7 @@ class HttpServer:
         probes: the parts without which the process is to be ended; /healthz asks them.
         mount: each adds its routes to the application.
         token: unlocks actions, see ``load_token``; None: read-only.
+        limits: what each peer may cost.
     """
 
     def __init__(  # noqa: PLR0913 -- likewise
@@ -105,6 +114,7 @@ class HttpServer:
         probes: Sequence[Probe] = (),
         mount: Sequence[Mount] = (),
         token: bytes | None = None,
+        limits: HttpLimits = DEFAULT_LIMITS,
     ) -> None:
         self._config = config
         self._view = view
@@ -112,6 +122,7 @@ class HttpServer:
         self._probes = probes
         self._mount = mount
         self._token = token
+        self._limits = limits
         self._status = HttpStatus("off", "not started", None)
 
     def status(self) -> HttpStatus:
@@ -127,8 +138,9 @@ class HttpServer:
             probes=self._probes,
             mount=self._mount,
             token=self._token,
+            limits=self._limits,
         )
-        runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=_GOODBYE_S, **_LIMITS)
+        runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=_GOODBYE_S)
         await runner.setup()
         try:
             server = await self._listen(runner)
@@ -145,7 +157,7 @@ class HttpServer:
         while True:
             try:
                 server = await loop.create_server(
-                    lambda: _protocol(runner), self._config.host, self._config.port, backlog=_BACKLOG
+                    lambda: _protocol(runner, self._limits), self._config.host, self._config.port, backlog=_BACKLOG
                 )
             except OSError as fault:
                 detail = f"cannot listen on {self._config.host}:{self._config.port}: {fault.strerror or fault}"
@@ -165,12 +177,12 @@ def _url(server: asyncio.Server) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _protocol(runner: web.AppRunner) -> asyncio.Protocol:
+def _protocol(runner: web.AppRunner, limits: HttpLimits) -> asyncio.Protocol:
     """A protocol for one connection more, or one that says that there are too many."""
     server = runner.server
-    if server is None or len(server.connections) >= MAX_CONNECTIONS:
+    if server is None or len(server.connections) >= limits.connections:
         return _Full()
-    return _Connection(server, loop=asyncio.get_running_loop(), **_LIMITS)
+    return _Connection(server, limits)
 
 
 class _Full(asyncio.Protocol):
@@ -186,7 +198,21 @@ class _Full(asyncio.Protocol):
 class _Connection(web.RequestHandler):
     """One connection, whose faults are told in our own form, and whose reader may not dawdle."""
 
-    __slots__ = ()
+    __slots__ = ("_send_s",)
+
+    def __init__(self, server: web.Server, limits: HttpLimits) -> None:
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type] # None is what aiohttp documents for "no access log"
+            keepalive_timeout=limits.idle_s,  # counted from the first byte on: a head that drips is cut off too
+            lingering_time=_GOODBYE_S,
+            max_line_size=_HEAD_BYTES,
+            max_field_size=_HEAD_BYTES,
+            max_headers=_HEADERS,
+            auto_decompress=False,
+        )
+        self._send_s = limits.request_s
 
     def handle_error(
         self,
@@ -214,7 +240,7 @@ class _Connection(web.RequestHandler):
         if not resp.prepared:
             await dress(request, resp)
         try:
-            async with asyncio.timeout(REQUEST_S):
+            async with asyncio.timeout(self._send_s):
                 return await super().finish_response(request, resp, start_time)
         except TimeoutError:
             if self.transport is not None:
