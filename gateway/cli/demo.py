@@ -22,9 +22,10 @@ from rich.console import Console
 
 from gateway.cli.demo_audit import Findings
 from gateway.cli.demo_parts import DemoError
+from gateway.cli.demo_stage import Stage
 from gateway.cli.demo_verdict import Played, judge
 from gateway.cli.demo_view import View, tell
-from gateway.cli.demo_world import DRAIN_S, DemoOptions, Stage, make_world
+from gateway.cli.demo_world import DRAIN_S, DemoOptions, make_world
 from gateway.cli.output import CliError, json_option, to_json, wants_json
 from gateway.ops.exitcodes import ExitCode
 
@@ -71,6 +72,7 @@ class _Interrupts:
     show_default=True,
     help="Register, revoke and anchor on an embedded chain, or take a registry file.",
 )
+@click.option("--kubo", default="", metavar="PROGRAM", help="IPFS node for the models; none: a block store alone.")
 @click.option("--report", "report_path", type=click.Path(path_type=Path), help="Write the report (JSON) here.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Work in this new or empty folder, and keep it.")
 @json_option
@@ -83,6 +85,7 @@ def demo(  # noqa: PLR0913 -- click passes one argument for each option
     coap_share: float,
     broker: str,
     chain: bool,
+    kubo: str,
     report_path: Path | None,
     keep: Path | None,
 ) -> None:
@@ -90,7 +93,7 @@ def demo(  # noqa: PLR0913 -- click passes one argument for each option
 
     Exit code 0: all as it must be; 1: a hostile message was accepted, an honest one refused, or a promise not kept.
     """
-    options = DemoOptions(duration, devices, rate, seed, broker, coap_share, chain)
+    options = DemoOptions(duration, devices, rate, seed, broker, coap_share, chain, kubo)
     console = Console(stderr=wants_json())
     interrupts = _Interrupts()
     with _handling(interrupts):
@@ -143,7 +146,8 @@ def _play(stage: Stage, options: DemoOptions, view: View, interrupts: _Interrupt
     began_s = time.monotonic()
     deadline_s = began_s + options.duration_s + DRAIN_S + _PATIENCE_S
     told = False
-    while not stage.farewell(ending=interrupts.asked) or stage.fleet.ended() is None:
+    status: dict[str, Any] | None = None
+    while not stage.farewell(status, ending=interrupts.asked) or stage.fleet.ended() is None:
         if interrupts.asked and not told:
             told = True
             stage.fleet.ask_to_end()
@@ -154,8 +158,8 @@ def _play(stage: Stage, options: DemoOptions, view: View, interrupts: _Interrupt
         if status is not None:
             ending = told or elapsed_s > options.duration_s
             view.show(status, elapsed_s, "waiting for the last answers" if ending else "Ctrl-C ends it early")
-            if stage.leaver is not None:
-                view.tell_once(stage.leaver.phase.value, elapsed_s)
+            for text in stage.news():
+                view.tell_once(text, elapsed_s)
         time.sleep(_LOOK_EVERY_S)
     return time.monotonic() - began_s
 

@@ -26,10 +26,11 @@ _ANCHORS_MAX: Final = 100
 ADMIN: Final = "admin"
 REGISTRAR: Final = "registrar"
 SUSPENDER: Final = "suspender"
-_ACCOUNTS: Final = (ADMIN, REGISTRAR, SUSPENDER)
+PUBLISHER: Final = "publisher"
+_ACCOUNTS: Final = (ADMIN, REGISTRAR, SUSPENDER, PUBLISHER)
 _COMMAND_S: Final = 120.0
 _LOOK_EVERY_S: Final = 0.05
-_NICE: Final = 5
+NICE: Final = 5
 """A site has its chain and its operator on other machines: here they stand back while the gateway is measured."""
 _FUND_ETHER: Final = 1
 _CHEAP_SCRYPT: Final = (1024, 8, 1)
@@ -92,7 +93,7 @@ def chain_child(folder: Path) -> Child:
         )
     arguments = ["--port", "0", "--block-time", str(BLOCK_S), "--accounts", str(len(_ACCOUNTS)), "--ready-file"]
     return python_child(
-        "chain", "gateway.chain.devchain", [*arguments, _ready_file(folder)], folder / "chain.log", nice=_NICE
+        "chain", "gateway.chain.devchain", [*arguments, _ready_file(folder)], folder / "chain.log", nice=NICE
     )
 
 
@@ -138,26 +139,36 @@ class Office:
         self._config_file = config_file
         self._check = check
         self._begun: list[Child] = []
+        self._signed: dict[str, list[Child]] = {}
+        self._addresses: dict[str, str] = {}
 
-    def establish(self, chain: dict[str, Any], registry_files: Iterable[Path], say: Callable[[str], None]) -> None:
+    def establish(
+        self,
+        chain: dict[str, Any],
+        registry_files: Iterable[Path],
+        say: Callable[[str], None],
+        grant: Callable[[], None] | None = None,
+    ) -> None:
         """Do what stands before the gateway's start, and complete its configuration by the section [chain].
 
         Args:
             chain: what the chain's ready file says.
             registry_files: who is to be registered, suspended and revoked.
             say: told what is being done.
+            grant: called once the gateway is registered, to grant it its models.
 
         Raises:
             DemoError: a command failed; its words are shown.
         """
         self._folder.mkdir()
-        addresses = [self._enrol(name, account) for name, account in zip(_ACCOUNTS, chain["accounts"], strict=True)]
+        enrolled = zip(_ACCOUNTS, chain["accounts"], strict=True)
+        self._addresses = {name: self._enrol(name, account) for name, account in enrolled}
         say("The operator deploys the contracts, and makes the gateway's keys.")
-        roles = ("--registrar", addresses[1], "--suspender", addresses[2])
+        roles = ("--registrar", self._addresses[REGISTRAR], "--suspender", self._addresses[SUSPENDER])
         deployed = self.ask(ADMIN, "chain", "deploy", "--rpc", chain["url"], *roles)
         with self._config_file.open("a", encoding="utf-8") as file:
             file.write(deployed["toml"] + _FINALITY)
-        self.ask("", "key", "create", *self._configured)
+        self.ask("", "key", "create", *self.configured)
         roll = roll_of(line for path in registry_files for line in path.read_text(encoding="utf-8").splitlines())
         listed = self._folder / "devices.jsonl"
         write_new(listed, "".join(f"{line}\n" for line in roll.active).encode())
@@ -165,17 +176,19 @@ class Office:
             f"By transaction, {len(roll.active)} devices are registered, {len(roll.suspended)} of them suspended and "
             f"{len(roll.revoked)} revoked; the gateway is registered, and gets {_FUND_ETHER} ether for its anchors."
         )
-        funded = self.begin(ADMIN, "chain", "fund", "--ether", str(_FUND_ETHER), *self._configured)
-        self.ask(REGISTRAR, "device", "import", "--jsonl", listed, *self._configured)
-        suspended = self.begin(SUSPENDER, "device", "suspend", *roll.suspended, *self._configured)
-        self.ask(REGISTRAR, "device", "revoke", "--yes", *roll.revoked, *self._configured)
-        self.ask(REGISTRAR, "miner", "register", *self._configured)
+        funded = self.begin(ADMIN, "chain", "fund", "--ether", str(_FUND_ETHER), *self.configured)
+        self.ask(REGISTRAR, "miner", "register", *self.configured)
+        if grant is not None:
+            grant()
+        self.ask(REGISTRAR, "device", "import", "--jsonl", listed, *self.configured)
+        suspended = self.begin(SUSPENDER, "device", "suspend", *roll.suspended, *self.configured)
+        self.ask(REGISTRAR, "device", "revoke", "--yes", *roll.revoked, *self.configured)
         for command in (suspended, funded):
             self.wait(command)
 
     def revoke(self, device_id: str) -> Command:
         """Begin to revoke a device, while the gateway works."""
-        return self.begin(REGISTRAR, "device", "revoke", "--yes", device_id, *self._configured, nice=_NICE)
+        return self.begin(REGISTRAR, "device", "revoke", "--yes", device_id, *self.configured, nice=NICE)
 
     def ask(self, account: str, *words: str | Path) -> dict[str, Any]:
         """Do a command and wait for its answer. Raises as ``wait``."""
@@ -198,6 +211,7 @@ class Office:
         title = f"command securenet {words[0]} {words[1]}"
         child = python_child(title, "gateway", typed, self._folder / f"{name}.err", answers=answers, nice=nice)
         self._begun.append(child)
+        self._signed.setdefault(account, []).append(child)
         child.start()
         return Command(child, answers)
 
@@ -240,8 +254,17 @@ class Office:
         """Every command that was begun."""
         return tuple(self._begun)
 
+    def is_free(self, account: str) -> bool:
+        """Whether no command of this account is under way; two at once would take the same nonce."""
+        return not account or all(child.ended() is not None for child in self._signed.get(account, ()))
+
+    def address(self, account: str) -> str:
+        """The address of an account, once it is enrolled."""
+        return self._addresses[account]
+
     @property
-    def _configured(self) -> tuple[str, str]:
+    def configured(self) -> tuple[str, str]:
+        """The option that names the gateway's configuration."""
         return "--config", str(self._config_file)
 
     def _enrol(self, name: str, account: dict[str, str]) -> str:

@@ -14,7 +14,7 @@ from gateway.cli.proof_chain import ask_each
 from gateway.cli.proof_export import FINAL
 from gateway.config.model import Config
 from gateway.journal import AnchorRow, Reader
-from gateway.tlog.entry import EntryError, MessageEntry, parse_entry
+from gateway.tlog.entry import Entry, EntryError, MessageEntry, parse_entry
 from gateway.tlog.evidence import AnchoredRoot
 from gateway.tlog.tiles import MissingTileError, root_at
 
@@ -114,17 +114,22 @@ def read_the_journal(reader: Reader, chain: OnChain) -> InJournal:
     return InJournal(rows, roots, messages)
 
 
-def logged_of(reader: Reader, device_id: str) -> dict[bytes, int]:
-    """The messages of a device in the log: digest → when, in milliseconds."""
-    found = {}
+def logged_entries(reader: Reader) -> Iterator[Entry]:
+    """Every entry of the log that is one."""
     for row in reader.entries(0, reader.size()):
         try:
-            entry = parse_entry(row.entry)
+            yield parse_entry(row.entry)
         except EntryError:
             continue  # log fsck says so
-        if isinstance(entry, MessageEntry) and entry.device_id == device_id:
-            found[entry.digest] = entry.time_ms
-    return found
+
+
+def logged_of(reader: Reader, device_id: str) -> dict[bytes, int]:
+    """The messages of a device in the log: digest → when, in milliseconds."""
+    return {
+        entry.digest: entry.time_ms
+        for entry in logged_entries(reader)
+        if isinstance(entry, MessageEntry) and entry.device_id == device_id
+    }
 
 
 def judge_anchors(chain: OnChain, journal: InJournal, due: Due) -> Anchors:

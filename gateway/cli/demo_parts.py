@@ -88,6 +88,11 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 os.setpriority(os.PRIO_PROCESS, self._process.pid, self._nice)
 
+    @property
+    def is_started(self) -> bool:
+        """Whether it was started, whatever became of it."""
+        return self._process is not None
+
     def ended(self) -> int | None:
         """Its exit code; None while it runs."""
         return None if self._process is None else self._process.poll()
@@ -128,7 +133,8 @@ class Child:
         """End it at once; harmless when it has ended."""
         if self._process is not None:
             if self._process.poll() is None:
-                self._process.kill()
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)  # its session is its own: its children go with it
                 self._process.wait()
             self._close()
 
@@ -240,15 +246,17 @@ def wait_for_port(child: Child, port: int) -> None:
 
 
 def free_ports() -> Mapping[str, int]:
-    """A free TCP port for ``mqtt`` and a free UDP port for ``coap``, on loopback.
+    """Free ports on loopback, all different: TCP for ``mqtt``, ``authority`` and ``kubo``, UDP for ``coap``.
 
     Raises:
         DemoError: there is none.
     """
     found = {}
     try:
-        for name, kind in (("mqtt", socket.SOCK_STREAM), ("coap", socket.SOCK_DGRAM)):
-            with socket.socket(socket.AF_INET, kind) as probe:
+        with contextlib.ExitStack() as held:
+            for name in ("mqtt", "authority", "kubo", "coap"):
+                kind = socket.SOCK_DGRAM if name == "coap" else socket.SOCK_STREAM
+                probe = held.enter_context(socket.socket(socket.AF_INET, kind))
                 probe.bind(("127.0.0.1", 0))
                 found[name] = int(probe.getsockname()[1])
     except OSError as error:

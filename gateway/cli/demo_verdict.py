@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 from gateway.cli.demo_audit import Findings, audit
 from gateway.cli.demo_chain import CONFIRMATIONS, Office
 from gateway.cli.demo_custody import Due, ask_the_chain, judge_anchors, logged_of, read_the_journal
+from gateway.cli.demo_delivered import NO_MODELS, final_s, judge_models, read_devices, read_log
 from gateway.cli.demo_leaver import Leaver, Revocation, judge_revocation
-from gateway.cli.demo_world import Stage, World
+from gateway.cli.demo_stage import Stage
+from gateway.cli.demo_world import RECORD, World
 from gateway.cli.fsck import FsckReport, fsck
 from gateway.cli.options import journal_in, registry_at
 from gateway.cli.proof import build_proof
@@ -60,14 +62,20 @@ def judge(stage: Stage, played: Played) -> tuple[dict[str, Any], Findings]:
         chain_problems: tuple[str, ...] = ()
         if stage.leaver is not None:
             custody, chain_problems = _judge_chain(config, reader, stage.leaver, played)
+        models, model_problems = _judge_models(stage, config, reader)
     if stage.leaver is not None:
         verified, problem = (
             prove_to_the_chain(stage.office, config.chain, world.proof_file) if proofs else (False, "")
         )
         custody = custody | {"proof_chain_verified": verified}
         proof_problems += [problem] if problem else []
-    report = _report(world, reports, played, findings, checked) | {"proofs_verified": proofs} | custody
-    report["problems"] = [*_problems(report, findings, checked), *proof_problems, *chain_problems]
+    report = _report(world, reports, played, findings, checked) | {"proofs_verified": proofs} | custody | models
+    report["problems"] = [
+        *_problems(report, findings, checked),
+        *proof_problems,
+        *chain_problems,
+        *model_problems,
+    ]
     return report, findings
 
 
@@ -166,3 +174,15 @@ def _judge_chain(
     else:
         revocation = judge_revocation(heard, logged_of(reader, leaver.device_id), chain.block_s)
     return anchors.facts() | revocation.facts(), (*anchors.problems, *revocation.problems)
+
+
+def _judge_models(stage: Stage, config: Config, reader: Reader) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Hold what the models said against what their devices sent. Of a run that Ctrl-C cut short nothing is asked."""
+    world, delivery = stage.world, stage.delivery
+    if delivery is None:
+        return NO_MODELS | {"models_by": None, "models_missing": world.no_models}, ()
+    folder = world.soloists_folder
+    devices = read_devices(folder / "camera" / RECORD, folder / "sensor" / RECORD)
+    judged = judge_models(devices, read_log(reader), final_s(config, delivery, CONFIRMATIONS))
+    facts = judged.facts() | {"models_by": "kubo" if world.kubo else "store", "models_missing": None}
+    return facts, judged.problems if delivery.is_complete else ()

@@ -119,6 +119,7 @@ def tell(console: Console, report: Mapping[str, Any], findings: Findings) -> Non
         f"p50 {report['p50_ms']} ms, p99 {report['p99_ms']} ms, from a device's sending to the receipt in its hands",
         f"log: {report['log_size']} entries, root {report['root']}, {proofs}",
         *_chain_lines(report),
+        *_model_lines(report),
     ):
         console.print(Text(text), soft_wrap=True)
     for problem in report["problems"]:
@@ -134,6 +135,21 @@ def _chain_lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield f"chain: {report['anchors_final']} anchors final, {report['gas_per_message']} gas a message, {verified}"
     if report["revocation_effective"]:
         yield f"a device was revoked while it spoke; it was refused {report['revocation_s']} s after its block's time"
+
+
+def _model_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    if report["models_missing"]:
+        yield f"no models: {report['models_missing']}"
+    elif report["scored"]:
+        seconds = report["publish_to_first_score_s"]
+        yield f"models, by {report['models_by']}: {report['scored']} messages scored, the first {seconds} s after finality"
+        yield ", ".join(
+            (
+                "digits were read rightly" if report["digit_correct"] else "NOT every digit was read rightly",
+                f"without its grant the next version {'stayed closed' if report['revoked_grant_refused'] else 'was NOT refused'}",
+                f"the fault of a bearing was {'seen, and nothing else' if report['anomaly_detected'] else 'NOT told apart'}",
+            )
+        )
 
 
 def _listed(names: Mapping[str, str], report: Mapping[str, Any]) -> str:
