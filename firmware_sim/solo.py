@@ -1,4 +1,4 @@
-"""`python -m firmware_sim.solo`: one device with one story, over MQTT: a camera that sees digits, a bearing that fails.
+"""`python -m firmware_sim.solo`: one device and its story, over MQTT: a camera of digits, or a bearing that fails.
 
 Every message's line in the record says by its `kind` what the message was: `digit-7`, `before`, `fault`. Exit codes
 are those of `firmware_sim.cli`.

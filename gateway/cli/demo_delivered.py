@@ -238,12 +238,10 @@ def _fault_faults(devices: Devices, logged: Logged) -> Iterator[str]:
 
 
 def _seconds(devices: Devices, logged: Logged, publication_s: int | None) -> tuple[float | None, tuple[str, ...]]:
-    first_ms = next(
-        (each.time_ms for _, each in _read(devices, logged) if each.verdict is not Verdict.UNSCORED), None
-    )
-    if first_ms is None or publication_s is None:
+    read = [entry for _, entry in _read(devices, logged) if entry.verdict is not Verdict.UNSCORED]
+    if not read or publication_s is None:
         return None, ("no image was read after a publication",)
-    seconds = round(first_ms / 1000 - publication_s, 3)
+    seconds = round(read[0].time_ms / 1000 - publication_s, 3)
     if seconds > IN_FORCE_S:
         return seconds, (f"the reader took {seconds:g} s to be in force, and {IN_FORCE_S:g} s are allowed",)
     return max(0.0, seconds), ()

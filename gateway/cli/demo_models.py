@@ -81,9 +81,7 @@ class Delivery:
             REGISTRAR, "miner", "register", TWIN, "--fleet", self._fleet, *twin, *self._office.configured
         )
         self._office.ask(REGISTRAR, "model", "grant", READER, self._gateway, TWIN, *self._office.configured)
-        self._office.ask(
-            REGISTRAR, "model", "grant", DETECTOR, self._gateway, "--wait", "final", *self._office.configured
-        )
+        self._office.ask(REGISTRAR, "model", "grant", DETECTOR, self._gateway, *self._office.configured)
         self._granted = True
 
     def play(self) -> None:
@@ -163,7 +161,8 @@ class Delivery:
         while "papers" in self._lanes or not self._serving:
             yield
         address = self._office.address(PUBLISHER)
-        yield from self._do(ADMIN, "model", "publisher", address, self._papers.public, *self._office.configured)
+        known = (address, self._papers.public, "--wait", "final")  # and with it the grants, which are older
+        yield from self._do(ADMIN, "model", "publisher", *known, *self._office.configured)
         yield from self._publish(self._papers.detector)
         self._tell("a detector of faults is published")
         yield from self._until(lambda: self._model(DETECTOR, "running") == 1 and self._playing)

@@ -92,6 +92,8 @@ class Stage:
         self._wait_until_ready()
         self.fleet.start()
         if delivery is not None:
+            for text in delivery.news():
+                say(f"{text[0].upper()}{text[1:]}.")
             delivery.play()
         if self.leaver is not None:
             self.leaver.start()

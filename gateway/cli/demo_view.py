@@ -141,15 +141,12 @@ def _model_lines(report: Mapping[str, Any]) -> Iterator[str]:
     if report["models_missing"]:
         yield f"no models: {report['models_missing']}"
     elif report["scored"]:
+        digits = "read rightly" if report["digit_correct"] else "NOT read rightly"
+        closed = "stayed closed" if report["revoked_grant_refused"] else "was NOT refused"
+        fault = "seen, and nothing else" if report["anomaly_detected"] else "NOT told apart"
         seconds = report["publish_to_first_score_s"]
-        yield f"models, by {report['models_by']}: {report['scored']} messages scored, the first {seconds} s after finality"
-        yield ", ".join(
-            (
-                "digits were read rightly" if report["digit_correct"] else "NOT every digit was read rightly",
-                f"without its grant the next version {'stayed closed' if report['revoked_grant_refused'] else 'was NOT refused'}",
-                f"the fault of a bearing was {'seen, and nothing else' if report['anomaly_detected'] else 'NOT told apart'}",
-            )
-        )
+        yield f"models, by {report['models_by']}: {report['scored']} scores, the first image's {seconds} s after finality"
+        yield f"digits were {digits}; without its grant the next version {closed}; a bearing's fault was {fault}"
 
 
 def _listed(names: Mapping[str, str], report: Mapping[str, Any]) -> str:
