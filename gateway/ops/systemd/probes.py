@@ -99,7 +99,7 @@ class Bound(Protocol):
 def gateway_probes(  # noqa: PLR0913 -- one argument for each part that may hang
     config: Config, *, crypto: CryptoPool, journal: Pings, ingest: Pings, scorer: Pings | None, coap: Bound | None
 ) -> list[Probe]:
-    """What the watchdog asks of a gateway. A disk that refuses is told by the gateway itself, and is no hanging one."""
+    """What the watchdog asks of a gateway. A disk that refuses is told by the gateway itself; it does not hang."""
     probes = [crypto_probe(crypto), probe("journal", journal.ping, (JournalFault,)), probe("ingest", ingest.ping)]
     if scorer is not None:
         probes.append(probe("scorer", scorer.ping))
