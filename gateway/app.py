@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from nacl.bindings import crypto_sign_seed_keypair
 
 from gateway.checks.miner import verify_miner
@@ -63,6 +62,7 @@ from gateway.transport.coap import CoapTransport
 from gateway.transport.mqtt import MqttTransport
 from gateway.transport.port import Transport
 from gateway.transport.subscriptions import HeldFilters
+from gateway.vault.hpke_key import HpkeKey
 
 if TYPE_CHECKING:
     from gateway.delivery import ModelDelivery
@@ -82,7 +82,7 @@ class Parts(NamedTuple):
 
     registry: FileRegistry | None
     anchoring_key: AnchoringKey | None
-    hpke_key: X25519PrivateKey | None
+    hpke_key: HpkeKey | None
     opened: Opened
     past: Past
     log_key_seed: bytes
@@ -182,7 +182,7 @@ class Gateway:
             return None
         from gateway.delivery import ModelDelivery  # noqa: PLC0415 -- the Ethereum libraries, and HTTP
 
-        return ModelDelivery(self.config, parts.hpke_key, self._journal, self._clerk, self._clock)
+        return ModelDelivery(self.config, parts.hpke_key.private, self._journal, self._clerk, self._clock)
 
     def _make_custody(self, parts: Parts, delivery: ModelDelivery | None) -> Custody:
         """By file, or by chain where one is configured."""

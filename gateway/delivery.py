@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
 from gateway.chain.contracts import address_of
 from gateway.chain.port import View
 from gateway.config.model import Config
@@ -21,6 +19,7 @@ from gateway.journal import Journal
 from gateway.vault.ipfs_sources import block_store, open_sources
 from gateway.vault.receiver import Contract, ModelReceiver
 from gateway.vault.receiver_open import Means
+from gateway.vault.wrap import PrivateKey
 
 
 class ModelDelivery:
@@ -34,9 +33,7 @@ class ModelDelivery:
         clock: both clocks.
     """
 
-    def __init__(
-        self, config: Config, private_key: X25519PrivateKey, journal: Journal, clerk: Clerk, clock: Clock
-    ) -> None:
+    def __init__(self, config: Config, private_key: PrivateKey, journal: Journal, clerk: Clerk, clock: Clock) -> None:
         self.scorer = ModelSet(clock.monotonic_s, put_aside=self._put_aside)
         chain = config.chain
         contract = Contract(

@@ -92,7 +92,7 @@ def choose(target: Target, wishes: Wishes, *, rotating: bool) -> Chosen:
     if wishes.hpke_key:
         hpke_key = _bytes_of(wishes.hpke_key, "--hpke-key", HPKE_KEY_BYTES)
     else:
-        hpke_key = load_hpke_key(ref(_HPKE)).public_key().public_bytes_raw()
+        hpke_key = load_hpke_key(ref(_HPKE)).public
     account = wishes.account or _account(ref(_ACCOUNT))
     return Chosen(MinerFacts(name, fleet, log_key, hpke_key, account), tuple(rotated))
 

@@ -12,6 +12,7 @@ import click
 from gateway.cli.key_files import finish as finish_rotation
 from gateway.cli.key_files import is_there, next_of, write_secret
 from gateway.cli.key_kinds import (
+    HYBRID,
     Facts,
     Kind,
     Made,
@@ -55,15 +56,18 @@ def key() -> None:
     "--out", type=click.Path(path_type=Path), help="Where to write one key, if not where the configuration says."
 )
 @_passphrase_option
+@click.option("--hybrid", is_flag=True, help="The HPKE key is MLKEM768-X25519, which withstands a quantum computer.")
 @json_option
-def create(which: str | None, config_path: Path, out: Path | None, passphrase_file: Path | None) -> None:
+def create(
+    which: str | None, config_path: Path, out: Path | None, passphrase_file: Path | None, *, hybrid: bool
+) -> None:
     """Make the keys that the configuration names and that are not there yet, or the one that is named here.
 
     Each is readable by its owner alone. An existing file is never overwritten.
     """
     config = config_at(config_path)
     places, skipped = _to_be_made(config, which, out, passphrase_file)
-    made = [_made(config, place, new_passphrase=True) for place in places]
+    made = [_made(config, place, new_passphrase=True, hybrid=hybrid) for place in places]
     for each in made:
         if each.passphrase is not None:
             write_secret(Path(each.place.passphrase_ref), each.passphrase)
@@ -119,8 +123,11 @@ def show(which: str | None, config_path: Path, file: Path | None, passphrase_fil
 @click.option("--file", "file", type=click.Path(path_type=Path), help="The key, if not where the configuration says.")
 @_passphrase_option
 @click.option("--finish", is_flag=True, help="Second step: put the new key in the old one's place.")
+@click.option("--hybrid", is_flag=True, help="The new HPKE key is MLKEM768-X25519; one that is hybrid stays so.")
 @json_option
-def rotate(which: str, config_path: Path, file: Path | None, passphrase_file: Path | None, *, finish: bool) -> None:
+def rotate(  # noqa: PLR0913 -- one argument for each option
+    which: str, config_path: Path, file: Path | None, passphrase_file: Path | None, *, finish: bool, hybrid: bool
+) -> None:
     """Replace a key, in two steps, for the registry has to know the new one before the gateway uses it.
 
     The first writes it beside the old one, as FILE.next, and says what to do. The second, with --finish, puts it in
@@ -132,10 +139,10 @@ def rotate(which: str, config_path: Path, file: Path | None, passphrase_file: Pa
     if finish:
         _finish(config, place, path)
     else:
-        _begin(Rotation(config, config_path, place.kind, path, file is not None), place)
+        _begin(Rotation(config, config_path, place.kind, path, file is not None), place, hybrid=hybrid)
 
 
-def _begin(rotation: Rotation, place: Place) -> None:
+def _begin(rotation: Rotation, place: Place, *, hybrid: bool) -> None:
     config, path = rotation.config, rotation.path
     following = place._replace(ref=str(next_of(path)))
     old = _public(config, place)
@@ -143,7 +150,8 @@ def _begin(rotation: Rotation, place: Place) -> None:
     if begun:
         facts = _public(config, following)
     else:
-        made = _made(config, following, new_passphrase=False)
+        hybrid = hybrid or old.get("kem") == HYBRID
+        made = _made(config, following, new_passphrase=False, hybrid=hybrid)
         write_secret(Path(following.ref), made.data, like=path)
         facts = made.facts
     steps = next_steps(rotation, facts)
@@ -229,9 +237,9 @@ def _to_be_shown(config: Config, which: str | None, file: Path | None, passphras
     return [place]
 
 
-def _made(config: Config, place: Place, *, new_passphrase: bool) -> Made:
+def _made(config: Config, place: Place, *, new_passphrase: bool, hybrid: bool) -> Made:
     try:
-        return make(config, place, new_passphrase=new_passphrase)
+        return make(config, place, new_passphrase=new_passphrase, hybrid=hybrid)
     except SecretError as error:
         raise CliError(ExitCode.SECRET, str(error), [_fault(error)]) from None
 

@@ -7,7 +7,7 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from secrets import token_hex
+from secrets import token_bytes, token_hex
 from typing import Any, Final, NamedTuple
 
 import click
@@ -31,7 +31,10 @@ from gateway.ops.secrets import (
     read_secret,
 )
 from gateway.tlog.checkpoint import VerifierKey
+from gateway.vault.hpke_key import HpkeKey, hybrid_pem, parse_hpke_pem, x25519_pem
+from gateway.vault.wrap import HYBRID_SEED_BYTES
 
+HYBRID: Final = "MLKEM768-X25519"
 _PASSPHRASE_BYTES: Final = 32
 
 Facts = dict[str, Any]
@@ -109,13 +112,14 @@ def path_of(place: Place, option: str) -> Path:
     return Path(place.ref)
 
 
-def make(config: Config, place: Place, *, new_passphrase: bool) -> Made:
+def make(config: Config, place: Place, *, new_passphrase: bool, hybrid: bool = False) -> Made:
     """Make a key, in memory.
 
     Args:
         config: names the log that the key is for.
         place: where it is to lie.
         new_passphrase: whether the anchoring key's passphrase is made too, where its file is not there.
+        hybrid: whether an HPKE key is MLKEM768-X25519 instead of X25519.
 
     Raises:
         SecretError: the passphrase cannot be read, or the Ethereum libraries are missing.
@@ -124,8 +128,8 @@ def make(config: Config, place: Place, *, new_passphrase: bool) -> Made:
         private = Ed25519PrivateKey.generate()
         return Made(place, _pem(private), None, log_facts(config, private.public_key().public_bytes_raw()))
     if place.kind is Kind.HPKE:
-        agreement = X25519PrivateKey.generate()
-        return Made(place, _pem(agreement), None, _hpke_facts(agreement))
+        data = hybrid_pem(token_bytes(HYBRID_SEED_BYTES)) if hybrid else x25519_pem(X25519PrivateKey.generate())
+        return Made(place, data, None, _hpke_facts(parse_hpke_pem(data)))
     passphrase, made = _passphrase(place, new=new_passphrase)
     try:
         secret = new_private_key()
@@ -192,7 +196,7 @@ def _tell_anchoring(facts: Mapping[str, Any]) -> None:
 
 
 def _tell_hpke(facts: Mapping[str, Any]) -> None:
-    click.echo(f"HPKE public key (X25519), for the registry on a chain:\n{facts['public_key']}")
+    click.echo(f"HPKE public key ({facts['kem']}), for the registry on a chain:\n{facts['public_key']}")
 
 
 _TELL: Final[Mapping[Kind, Callable[[Mapping[str, Any]], None]]] = {
@@ -207,7 +211,7 @@ def shown_path(path: Path | str) -> str:
     return plain(path)
 
 
-def _pem(private: Ed25519PrivateKey | X25519PrivateKey) -> bytes:
+def _pem(private: Ed25519PrivateKey) -> bytes:
     return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
@@ -243,5 +247,5 @@ def _stated_facts(place: Place, data: bytes) -> Facts:
     raise SecretError(place.ref, "states no address, and its passphrase cannot be read", "give --passphrase-file")
 
 
-def _hpke_facts(private: X25519PrivateKey) -> Facts:
-    return {"public_key": f"0x{private.public_key().public_bytes_raw().hex()}"}
+def _hpke_facts(key: HpkeKey) -> Facts:
+    return {"public_key": f"0x{key.public.hex()}", "kem": HYBRID if key.is_hybrid else "X25519"}

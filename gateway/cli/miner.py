@@ -37,7 +37,7 @@ def _described(command: Any) -> Any:  # noqa: ANN401 -- a click command's functi
         click.argument("name", metavar="[ID]", default=""),
         click.option("--fleet", default="", help=f"Its fleet, for life.{_KEYS}"),
         click.option("--log-key", default="", metavar="KEY", help=f"Verifier key, 0x… or base64.{_KEYS}"),
-        click.option("--hpke-key", default="", metavar="KEY", help=f"X25519, 0x… or base64.{_KEYS}"),
+        click.option("--hpke-key", default="", metavar="KEY", help=f"X25519 or hybrid, 0x… or base64.{_KEYS}"),
         address_option("--account", f"The account that anchors.{_KEYS}"),
     ):
         command = option(command)

@@ -46,7 +46,9 @@ class GatewayConfig:
         "credential:log-key",
     )
     hpke_key_file: str = key(
-        "X25519 private key (PKCS#8 PEM) that models are wrapped for: a path, or credential:NAME; empty: none.", ""
+        "Private key that models are wrapped for, X25519 (PKCS#8 PEM) or hybrid: a path, or credential:NAME; "
+        "empty: none.",
+        "",
     )
 
 

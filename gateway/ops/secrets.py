@@ -14,7 +14,6 @@ from typing import Final
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -23,7 +22,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from gateway.crypto.anchoring_key import AnchoringKey, ChainExtraMissing
+from gateway.crypto.keys import KeyRefused
 from gateway.crypto.keystore import KeystoreRefused, unlock
+from gateway.vault.hpke_key import HpkeKey, parse_hpke_pem
 
 CREDENTIAL: Final = "credential:"
 MAX_SECRET_BYTES: Final = 65536
@@ -114,17 +115,17 @@ def load_log_key(ref: str) -> bytes:
     return key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
 
 
-def load_hpke_key(ref: str) -> X25519PrivateKey:
-    """Read the key that models are wrapped for (FORMATS.md §7); its repr does not show it.
+def load_hpke_key(ref: str) -> HpkeKey:
+    """Read the key that models are wrapped for (FORMATS.md §7), X25519 or hybrid; its repr does not show it.
 
     Raises:
-        SecretError: as ``read_secret``, or it is no X25519 key in PKCS#8 PEM.
+        SecretError: as ``read_secret``, or it is no such key (``gateway.vault.hpke_key``).
     """
-    hint = "securenet key create hpke writes one"
-    key = _pem_key(ref, hint)
-    if not isinstance(key, X25519PrivateKey):
-        raise SecretError(ref, "is a private key, but no X25519 key", hint)
-    return key
+    data = read_secret(ref)
+    try:
+        return parse_hpke_pem(data)
+    except KeyRefused as refused:
+        raise SecretError(ref, refused.reason, "securenet key create hpke writes one, without a passphrase") from None
 
 
 def load_passphrase(ref: str) -> bytes:

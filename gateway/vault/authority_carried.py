@@ -9,21 +9,24 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from secrets import token_bytes
 from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509 import InvalidVersion, load_pem_x509_certificate
 
+from gateway.crypto.keys import KeyRefused
 from gateway.vault.authority_disk import StoreRefused, read_whole, replace_whole
 from gateway.vault.authority_files import ANSWER_FILE_MAX, REQUEST_FILE_MAX, SigningKey, read_answer, write_request
 from gateway.vault.authority_words import Answer, Ask, AuthorityError, DataKey, WrappedKey, Wraps, encode_ask
+from gateway.vault.hpke_key import HpkeKey, hybrid_pem, parse_hpke_pem
+from gateway.vault.wrap import HYBRID_SEED_BYTES
 
 _PEM_MAX: Final = 64 * 1024
-_KEY_BYTES: Final = 32
+_KEY_FILE_MAX: Final = 4096
 _STEM_DIGITS: Final = 16
 
 
@@ -85,7 +88,7 @@ class AuthorityFiles:
             reply_key = self._reply_key(private)
             asked = read_whole(request, REQUEST_FILE_MAX)
             if asked is None:
-                self._write(request, write_request(ask, reply_key.public_key(), *self._identity()))
+                self._write(request, write_request(ask, reply_key.recipient, *self._identity()))
                 raise AnswerAwaited(request, answer)
             _close_to_others(answer)  # it came by a stick, with whatever mode that gave it
             found = read_whole(answer, ANSWER_FILE_MAX)
@@ -97,15 +100,16 @@ class AuthorityFiles:
             raise AnswerAwaited(request, answer)
         return read_answer(found, ask, asked, reply_key, self._authority)
 
-    def _reply_key(self, path: Path) -> X25519PrivateKey:
-        data = read_whole(path, _KEY_BYTES)
+    def _reply_key(self, path: Path) -> HpkeKey:
+        """The key of one request, hybrid: what is carried by hand may lie about for twenty years."""
+        data = read_whole(path, _KEY_FILE_MAX)
         if data is None:
-            made = X25519PrivateKey.generate()
-            self._write(path, made.private_bytes_raw())
-            return made
-        if len(data) != _KEY_BYTES:
-            raise StoreRefused(f"{path} is no key", "remove it with its request, and ask anew")
-        return X25519PrivateKey.from_private_bytes(data)
+            data = hybrid_pem(token_bytes(HYBRID_SEED_BYTES))
+            self._write(path, data)
+        try:
+            return parse_hpke_pem(data)
+        except KeyRefused:
+            raise StoreRefused(f"{path} is no key", "remove it with its request, and ask anew") from None
 
     def _write(self, path: Path, data: bytes) -> None:
         held = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

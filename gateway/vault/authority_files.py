@@ -1,8 +1,8 @@
 """The air gap: a request that is carried to the authority as a file, and the answer that is carried back (pure).
 
-A request is signed with the key of the publisher's certificate, and names a fresh X25519 key. The answer is sealed to
-that key by HPKE (RFC 9180, base mode), bound to that one request, and signed by the authority: an answer that
-somebody else made would have the publisher encrypt with a key that is no secret.
+A request is signed with the key of the publisher's certificate, and names a fresh key, hybrid with ML-KEM-768 or
+X25519 alone. The answer is sealed to that key by HPKE (RFC 9180, base mode), bound to that one request, and signed by
+the authority: an answer that somebody else made would have the publisher encrypt with a key that is no secret.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ from typing import Final, NamedTuple
 from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from cryptography.x509 import Certificate, InvalidVersion, load_der_x509_certificate
 
 from gateway.crypto.keys import KeyRefused
@@ -41,7 +39,8 @@ from gateway.vault.authority_words import (
     read_members,
     to_bytes,
 )
-from gateway.vault.wrap import X25519_KEY_BYTES, parse_recipient
+from gateway.vault.hpke_key import HpkeKey
+from gateway.vault.wrap import HYBRID_KEY_BYTES, X25519_KEY_BYTES, Recipient, parse_recipient, public_key, suite
 
 REQUEST: Final = "securenet.authority-request/1"
 ANSWER: Final = "securenet.authority-answer/1"
@@ -53,7 +52,6 @@ _SIGNATURE_MAX: Final = 512
 _REQUEST_MEMBERS: Final = ("format", "payload", "certificate", "signature")
 _SIGNED_MEMBERS: Final = ("format", "payload", "signature")
 _PAYLOAD: Final = ("ask", "wraps", "reply_to")
-_SUITE: Final = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 SigningKey = Ed25519PrivateKey | EllipticCurvePrivateKey
 
@@ -63,11 +61,11 @@ class FileRequest(NamedTuple):
 
     ask: Ask
     certificate: bytes
-    reply_to: bytes
+    reply_to: Recipient
     sha256: bytes
 
 
-def write_request(ask: Ask, reply_to: X25519PublicKey, certificate: bytes, key: SigningKey) -> bytes:
+def write_request(ask: Ask, reply_to: Recipient, certificate: bytes, key: SigningKey) -> bytes:
     """A request as a file.
 
     Args:
@@ -79,7 +77,7 @@ def write_request(ask: Ask, reply_to: X25519PublicKey, certificate: bytes, key: 
     inner = {
         "ask": encode_ask(ask).decode("ascii"),
         "wraps": ask.ciphertext_sha256 is not None,
-        "reply_to": reply_to.public_bytes_raw().hex(),
+        "reply_to": reply_to.data.hex(),
     }
     payload = to_bytes(inner)
     signing_input = _signing_input(REQUEST, payload)
@@ -113,13 +111,14 @@ def read_request(data: bytes, now_ms: int) -> FileRequest:
     text, wraps, reply_to = read_members(payload, "a request's payload", _PAYLOAD)
     if not isinstance(text, str) or type(wraps) is not bool:
         raise malformed("a request's payload has ask, a text, and wraps, true or false")
-    key = hexadecimal(reply_to, "reply_to", X25519_KEY_BYTES)
+    hybrid = isinstance(reply_to, str) and len(reply_to) > 2 * X25519_KEY_BYTES
+    key = hexadecimal(reply_to, "reply_to", HYBRID_KEY_BYTES if hybrid else X25519_KEY_BYTES)
     try:
-        parse_recipient(key)
+        recipient = parse_recipient(key)
     except KeyRefused as refused:
-        raise malformed(f"reply_to is no X25519 key: {refused.reason}") from None
+        raise malformed(f"reply_to is no HPKE key: {refused.reason}") from None
     ask = parse_ask(text.encode(errors="replace"), wraps=wraps)
-    return FileRequest(ask, certificate, key, hashlib.sha256(payload).digest())
+    return FileRequest(ask, certificate, recipient, hashlib.sha256(payload).digest())
 
 
 def write_answer(answer: Answer, request: FileRequest, sign: Callable[[bytes], bytes]) -> bytes:
@@ -130,14 +129,13 @@ def write_answer(answer: Answer, request: FileRequest, sign: Callable[[bytes], b
         request: what they asked.
         sign: signs as the authority.
     """
-    sealed = _SUITE.encrypt(
-        encode_answer(answer), X25519PublicKey.from_public_bytes(request.reply_to), info=_info(request.sha256)
-    )
+    reply_to = request.reply_to
+    sealed = suite(reply_to.kem).encrypt(encode_answer(answer), public_key(reply_to), info=_info(request.sha256))
     payload = to_bytes({"request": request.sha256.hex(), "sealed": base64_text(sealed)})
     return write_signed(ANSWER, payload, sign)
 
 
-def read_answer(data: bytes, ask: Ask, request: bytes, reply_key: X25519PrivateKey, authority: bytes) -> Answer:
+def read_answer(data: bytes, ask: Ask, request: bytes, reply_key: HpkeKey, authority: bytes) -> Answer:
     """Read the answer to a request.
 
     Args:
@@ -157,10 +155,11 @@ def read_answer(data: bytes, ask: Ask, request: bytes, reply_key: X25519PrivateK
         digest, sealed = read_members(payload, "an answer's payload", ("request", "sealed"))
         if hexadecimal(digest, "request", DIGEST_BYTES) != wanted:
             raise AuthorityError("the file answers another request than yours; carry this one to the authority")
-        opened = _SUITE.decrypt(base64_bytes(sealed, "sealed", 2 * ANSWER_BYTES_MAX), reply_key, info=_info(wanted))
+        box = base64_bytes(sealed, "sealed", 2 * ANSWER_BYTES_MAX)
+        opened = suite(reply_key.recipient.kem).decrypt(box, reply_key.private, info=_info(wanted))
     except AuthorityRefused as refused:
         raise AuthorityError(f"the answer's file is refused: {refused.detail}") from None
-    except InvalidTag:
+    except (InvalidTag, ValueError):
         raise AuthorityError("the answer is not sealed to this request's key; ask anew") from None
     return parse_answer(opened, ask)
 

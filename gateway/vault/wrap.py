@@ -129,7 +129,7 @@ def wrap(data_key: bytes, recipient: Recipient, info: bytes) -> Wrapped:
     """Wrap a data key for a recipient; no two wraps are alike."""
     if len(data_key) != KEY_BYTES:
         raise ValueError(f"a data key has {KEY_BYTES} bytes")
-    sealed = _suite(recipient.kem).encrypt(data_key, _load(recipient), info=info)
+    sealed = suite(recipient.kem).encrypt(data_key, public_key(recipient), info=info)
     at = recipient.kem.enc_bytes
     return Wrapped(recipient.kem, sealed[:at], sealed[at:])
 
@@ -156,16 +156,18 @@ def unwrap(wrapped: Wrapped, private_key: PrivateKey, info: bytes) -> bytes:
     if len(wrapped.enc) != kind.enc_bytes or len(wrapped.ciphertext) != WRAPPED_BYTES:
         raise ModelRefused(ModelRefusal.WRAP_FAILED, "it has not the length of a wrapped key")
     try:
-        return _suite(kind).decrypt(wrapped.enc + wrapped.ciphertext, private_key, info=info)
+        return suite(kind).decrypt(wrapped.enc + wrapped.ciphertext, private_key, info=info)
     except (InvalidTag, ValueError):
         raise ModelRefused(ModelRefusal.WRAP_FAILED, "it does not open with this gateway's key") from None
 
 
-def _suite(kem: Kem) -> Suite:
+def suite(kem: Kem) -> Suite:
+    """The suite of RFC 9180 that goes with a KEM."""
     return Suite(KEM.X25519 if kem is Kem.X25519 else KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 
-def _load(recipient: Recipient) -> X25519PublicKey | MLKEM768X25519PublicKey:
+def public_key(recipient: Recipient) -> X25519PublicKey | MLKEM768X25519PublicKey:
+    """A recipient's key, to encrypt to."""
     point = X25519PublicKey.from_public_bytes(recipient.data[-X25519_KEY_BYTES:])
     if recipient.kem is Kem.X25519:
         return point

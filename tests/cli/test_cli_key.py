@@ -91,7 +91,7 @@ def test_every_key_that_is_named_is_made_closed_to_others_and_shown_alike(keys, 
         assert public(answer, kind) == public(shown, kind) == public(keys.json("show", kind), kind)
     account = load_anchoring_key(str(keys.anchoring), str(keys.passphrase))
     assert bytes.fromhex(shown["anchoring"]["address"][2:]) == account.address
-    assert shown["hpke"]["public_key"] == "0x" + load_hpke_key(str(keys.hpke)).public_key().public_bytes_raw().hex()
+    assert shown["hpke"]["public_key"] == "0x" + load_hpke_key(str(keys.hpke)).public.hex()
     passphrase = keys.passphrase.read_text().strip()
     assert len(bytes.fromhex(passphrase)) == 32
     private = Account.decrypt(json.loads(keys.anchoring.read_text()), passphrase)
@@ -156,6 +156,16 @@ def test_out_and_file_are_for_one_key(keys, tmp_path):
     for command in (("create", "hpke"), ("show", "hpke"), ("rotate", "hpke")):
         answer = keys.call(*command)
         assert (answer.exit_code, "names no hpke key" in answer.stderr) == (ExitCode.USAGE, True)
+
+
+def test_a_hybrid_key_is_made_shown_and_stays_hybrid_when_it_is_replaced(keys):
+    keys.configure()
+    made = keys.json("create", "hpke", "--hybrid")["hpke"]
+    assert (made["kem"], len(made["public_key"])) == ("MLKEM768-X25519", 2 + 2 * 1216)
+    assert keys.json("show", "hpke")["hpke"]["public_key"] == made["public_key"]
+    assert load_hpke_key(str(keys.hpke)).is_hybrid
+    following = keys.json("rotate", "hpke")
+    assert (following["kem"], following["public_key"] != made["public_key"]) == ("MLKEM768-X25519", True)
 
 
 def test_a_miner_on_a_chain_is_told_that_it_needs_an_hpke_key(keys):
@@ -247,7 +257,7 @@ def test_a_key_that_was_never_made_is_not_rotated(keys, kind):
 def test_no_command_prints_a_secret(made):
     secrets = {
         load_log_key(str(made.log)).hex(),
-        load_hpke_key(str(made.hpke)).private_bytes_raw().hex(),
+        load_hpke_key(str(made.hpke)).private.private_bytes_raw().hex(),
         made.passphrase.read_text().strip(),
         Account.decrypt(json.loads(made.anchoring.read_text()), made.passphrase.read_text().strip()).hex(),
         "PRIVATE KEY",

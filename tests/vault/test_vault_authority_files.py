@@ -22,13 +22,15 @@ from gateway.vault.authority_house import public_key, signing_key
 from gateway.vault.authority_publishers import load_publishers, parse_publishers, table_of
 from gateway.vault.authority_told import MAX_AGE_MS, UnsafeFileGrants, write_grants
 from gateway.vault.authority_words import Ask, AuthorityError, AuthorityRefused, DataKey, Refusal
-from gateway.vault.wrap import parse_recipient, unwrap, wrap_info
+from gateway.vault.hpke_key import hybrid_key, parse_hpke_pem, x25519_pem
+from gateway.vault.wrap import Kem, Recipient, parse_recipient, unwrap, wrap_info
 
 OPERATOR = Ed25519PrivateKey.from_private_bytes(b"\x21" * 32)
 OPERATOR_KEY = OPERATOR.public_key().public_bytes_raw()
 GATEWAY = X25519PrivateKey.from_private_bytes(b"\x11" * 32)
 GATEWAY_KEY = GATEWAY.public_key().public_bytes_raw()
-REPLY = X25519PrivateKey.from_private_bytes(b"\x31" * 32)
+REPLY = parse_hpke_pem(x25519_pem(X25519PrivateKey.from_private_bytes(b"\x31" * 32)))
+HYBRID = hybrid_key(b"\x32" * 32)
 ASK = Ask("kdd", 1)
 
 
@@ -128,7 +130,7 @@ async def test_an_answer_of_another_authority_is_refused(gap, pki):
 
 @pytest.mark.filterwarnings("ignore:Parsed a serial number")
 def test_every_change_of_a_request_or_an_answer_is_refused(pki):
-    request = write_request(ASK, REPLY.public_key(), der(pki), key(pki))
+    request = write_request(ASK, REPLY.recipient, der(pki), key(pki))
     read = read_request(request, now_ms(pki))
     answer = write_answer(DataKey("kdd", 1, b"k" * 32), read, OPERATOR.sign)
     assert read_answer(answer, ASK, request, REPLY, OPERATOR_KEY).key == b"k" * 32
@@ -145,25 +147,42 @@ def test_every_change_of_a_request_or_an_answer_is_refused(pki):
 
 
 def test_requests_of_another_time_or_by_another_key_are_refused(pki):
-    request = write_request(ASK, REPLY.public_key(), der(pki), key(pki))
+    request = write_request(ASK, REPLY.recipient, der(pki), key(pki))
     for ms in (now_ms(pki) - 30 * 86_400_000, now_ms(pki) + 30 * 86_400_000):
         with pytest.raises(AuthorityRefused, match="expired, or not valid yet"):
             read_request(request, ms)
-    stolen = write_request(ASK, REPLY.public_key(), der(pki), key(pki, "other"))
+    stolen = write_request(ASK, REPLY.recipient, der(pki), key(pki, "other"))
     with pytest.raises(AuthorityRefused) as refused:
         read_request(stolen, now_ms(pki))
     assert refused.value.reason is Refusal.SIGNATURE
-    mine = read_request(write_request(ASK, REPLY.public_key(), der(pki, "other"), key(pki, "other")), now_ms(pki))
+    mine = read_request(write_request(ASK, REPLY.recipient, der(pki, "other"), key(pki, "other")), now_ms(pki))
     assert mine.certificate != der(pki)
 
 
 def test_a_reply_to_a_point_of_small_order_is_refused(pki):
-    class Small:
-        def public_bytes_raw(self):
-            return bytes(32)
-
+    small = Recipient(Kem.X25519, bytes(32))
     with pytest.raises(AuthorityRefused, match="small order"):
-        read_request(write_request(ASK, Small(), der(pki), key(pki)), now_ms(pki))
+        read_request(write_request(ASK, small, der(pki), key(pki)), now_ms(pki))
+
+
+@pytest.mark.parametrize("data", [b"\x09" + bytes(40), HYBRID.public[:-1], b"\xff" * 1216])
+def test_a_reply_to_what_is_no_key_is_refused(pki, data):
+    with pytest.raises(AuthorityRefused, match="reply_to"):
+        read_request(write_request(ASK, Recipient(Kem.MLKEM768_X25519, data), der(pki), key(pki)), now_ms(pki))
+
+
+def test_an_answer_to_a_hybrid_key_opens_with_it_and_with_no_other(pki):
+    request = write_request(ASK, HYBRID.recipient, der(pki), key(pki))
+    answer = write_answer(DataKey("kdd", 1, b"k" * 32), read_request(request, now_ms(pki)), OPERATOR.sign)
+    assert read_answer(answer, ASK, request, HYBRID, OPERATOR_KEY).key == b"k" * 32
+    for other in (REPLY, hybrid_key(b"\x33" * 32)):
+        with pytest.raises(AuthorityError, match="not sealed to this request's key"):
+            read_answer(answer, ASK, request, other, OPERATOR_KEY)
+
+
+def test_what_is_carried_by_hand_is_sealed_to_a_hybrid_key(gap, pki):
+    awaited = gap.awaited(gap.publisher.data_key, "kdd", 1)
+    assert read_request(awaited.request.read_bytes(), now_ms(pki)).reply_to.kem is Kem.MLKEM768_X25519
 
 
 @given(st.binary(max_size=300) | JSON.map(lambda value: json.dumps(value).encode()))
