@@ -33,6 +33,7 @@ HEADERS: Final[Mapping[str, str]] = {
 }
 """On every answer; a handler may set ``Cache-Control`` itself."""
 
+_BEGUN: Final = "securenet.begun"
 _HOST: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{1,5})?", re.ASCII)
 _UNAUTHORIZED: Final = 401
 _READS: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
@@ -131,6 +132,8 @@ def guard(allowed_hosts: Collection[str], token: bytes | None, request_s: float)
         except web.HTTPException as answer:
             return problem(answer.status, answer.reason.lower(), "")
         except TimeoutError:
+            if has_begun(request) and request.transport is not None:
+                request.transport.abort()  # half an answer is out: the reader sees that it is not whole
             return problem(503, "the answer took too long", "ask for less, or again later")
 
     return (guarded,)
@@ -147,8 +150,14 @@ def _refusal(request: web.Request, allowed: Collection[str], token: bytes | None
     return refusal
 
 
-async def dress(_request: web.BaseRequest, response: web.StreamResponse) -> None:
+def has_begun(request: web.BaseRequest) -> bool:
+    """Whether an answer is on its way, so that no other can be given."""
+    return _BEGUN in request
+
+
+async def dress(request: web.BaseRequest, response: web.StreamResponse) -> None:
     """Put ``HEADERS`` on an answer, and take the software's versions off it (aiohttp's ``on_response_prepare``)."""
+    request[_BEGUN] = True
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     response.headers[hdrs.SERVER] = "securenet"

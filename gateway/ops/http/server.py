@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 
 from gateway.config.model import HttpConfig
-from gateway.ops.http.guard import dress, guard
+from gateway.ops.http.guard import dress, guard, has_begun
 from gateway.ops.http.health import mount_health
 from gateway.ops.http.keys import ACTIONS, TOKENLESS, VIEW, problem
 from gateway.ops.secrets import SecretError, read_optional_secret
@@ -221,7 +221,11 @@ class _Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002 -- aiohttp's signature; it repeats what the peer sent
     ) -> web.StreamResponse:
-        """Tell a peer its own mistake, or that it was ours; ours goes to the log, and no more than its name."""
+        """Tell a peer its own mistake, or that it was ours, whose cause goes to the log alone.
+
+        Raises:
+            ConnectionResetError: nothing can be told any more; aiohttp hangs up.
+        """
         self.keep_alive(val=False)
         if status < web.HTTPInternalServerError.status_code:
             answer = problem(
@@ -229,6 +233,8 @@ class _Connection(web.RequestHandler):
             )
         else:
             log.error("http.failed", path=request.path, detail=f"{type(exc).__name__}: {exc}")
+            if has_begun(request):
+                raise ConnectionResetError("half an answer is out: the reader sees that it is not whole")
             answer = problem(status, "the gateway could not answer this", "its log says why (http.failed)")
         answer.force_close()
         return answer
