@@ -25,6 +25,7 @@ from mqttium.types import Properties
 from gateway.config.model import MqttConfig
 from gateway.transport.mqtt_link import COUNTERS, MqttLink, end_tasks
 from gateway.transport.mqtt_receipts import OwedReceipts
+from gateway.transport.mqtt_tls import BrokerTls, Look, TlsPaths, TlsRefused, probe
 from gateway.transport.mqtt_words import QosRefused, describe
 from gateway.transport.port import Intake, LinkState, LinkStatus
 from gateway.transport.subscriptions import HeldFilters
@@ -36,9 +37,13 @@ _HEADROOM_BYTES = 64 * 1024
 _CONNECT_TIMEOUT_S = 15.0
 _SUBACK_TIMEOUT_S = 15.0
 _FAREWELL_S = 3.0
+_CHANGE_S = 20.0
 _PACKET_IDS = 65535
 _BACKLOG_BYTES = 32 << 20
 _BACKLOG_MESSAGES = 8192
+FIXED_KEYS = frozenset({"enabled", "client_id", "share_group"})
+"""Keys of ``[mqtt]`` that name the session at the broker: with another one, messages would stay behind in the old."""
+
 _KEEP_SENT = SubscribeOptions(qos=QoS.AT_LEAST_ONCE, retain_handling=1)
 
 
@@ -72,7 +77,8 @@ class MqttTransport:
         self._client_id = config.client_id or f"securenet-{gateway_id}"
         self._max_packet_bytes = max_message_bytes + _HEADROOM_BYTES
         self._password = password
-        self._tls_key_file = tls_key_file
+        self.broker_certificate: bytes | None = None
+        self._tls_files = self._files_of(config, tls_key_file)
         self._held_filters = held_filters
         self._on_gap = on_gap
         self._lost_s: float | None = None
@@ -85,6 +91,9 @@ class MqttTransport:
         self._closing = asyncio.Event()
         self._closed = asyncio.Event()
         self._running = False
+        self._renewing = False
+        self._moved = asyncio.Event()
+        self._changing = asyncio.Lock()
         self._link: MqttLink | None = None
         self._told_down = False
         self._counters = dict.fromkeys(("connects", "connect_failures", *COUNTERS), 0)
@@ -103,6 +112,9 @@ class MqttTransport:
                     await self._one_connection(intake)
                 except (MQTTError, OSError) as fault:
                     self._went_down(fault)
+                if self._renewing:
+                    self._renewing, wait_s = False, self._config.reconnect_min_s
+                    continue
                 if self._monotonic_s() - started_s > self._config.reconnect_max_s:
                     wait_s = self._config.reconnect_min_s
                 # Full jitter: a fleet of gateways does not come back in step.
@@ -128,6 +140,58 @@ class MqttTransport:
             self._link.leave()
         if self._running:
             await self._closed.wait()
+
+    async def change(self, config: MqttConfig, *, password: bytes | None, tls_key_file: str) -> None:
+        """Take other settings into use by a gentle reconnect; what does not work is not kept. Not ``FIXED_KEYS``.
+
+        Raises:
+            TlsRefused: the old settings are in force, as they were.
+        """
+        async with self._changing:
+            before = (self._config, self._password, self._tls_files)
+            files = self._files_of(config, tls_key_file)
+            was_up = self._status.state is LinkState.UP
+            try:
+                context = await asyncio.to_thread(files.context) if config.tls else None
+            except (OSError, ssl.SSLError) as error:
+                raise TlsRefused(describe(error)) from None
+            if was_up:
+                await probe(config.host, config.port, context)
+            self._config, self._password, self._tls_files = config, password, files
+            if not await self._reconnected() and was_up:
+                why = self._status.detail
+                self._config, self._password, self._tls_files = before
+                await self._reconnected()
+                raise TlsRefused(f"the link did not come up with it: {why}")
+
+    async def renew(self) -> Look:
+        """Look at the TLS files; when they changed and the broker takes them, reconnect with them.
+
+        Returns:
+            What was found. ``BROKEN``: the link stays as it is, and ``tls_fault`` says why.
+        """
+        async with self._changing:
+            files, config = self._tls_files, self._config
+            if not config.tls:
+                return Look.SAME
+            found = await asyncio.to_thread(files.look)
+            if found is not Look.CHANGED:
+                return found
+            if self._status.state is LinkState.UP:
+                trial = BrokerTls(files.paths)
+                try:
+                    await probe(config.host, config.port, await asyncio.to_thread(trial.context))
+                except (TlsRefused, OSError) as error:
+                    files.fault = str(error) if isinstance(error, TlsRefused) else describe(error)
+                    return Look.BROKEN
+            await self._reconnected()
+            log.info("mqtt.tls_renewed", broker=f"{config.host}:{config.port}")
+            return Look.CHANGED
+
+    @property
+    def tls_fault(self) -> str:
+        """What is wrong with the TLS files as they are now; empty for nothing."""
+        return self._tls_files.fault
 
     def status(self) -> LinkStatus:
         """Where the link stands; ``UP`` means connected and subscribed."""
@@ -158,6 +222,8 @@ class MqttTransport:
             if self._closing.is_set():
                 return
             await self._link.serve(lambda link: self._settle(client, link, session_present=session_present))
+            if self._renewing:
+                return
             with contextlib.suppress(MQTTError, OSError, TimeoutError):
                 async with asyncio.timeout(_FAREWELL_S):
                     farewell = await client.publish(self._status_topic, b"offline", qos=1, retain=True)
@@ -174,7 +240,8 @@ class MqttTransport:
         """Open the connection; says whether the broker still had our session."""
         config = self._config
         try:
-            connack = await client.connect(config.host, config.port, ssl=self._tls(), timeout=_CONNECT_TIMEOUT_S)
+            tls = await asyncio.to_thread(self._tls_files.context) if config.tls else None
+            connack = await client.connect(config.host, config.port, ssl=tls, timeout=_CONNECT_TIMEOUT_S)
         except (MQTTError, OSError):
             self._counters["connect_failures"] += 1
             raise
@@ -254,16 +321,25 @@ class MqttTransport:
             reconnect=None,
         )
 
-    def _tls(self) -> ssl.SSLContext | None:
-        config = self._config
-        if not config.tls:
-            return None
-        context = ssl.create_default_context(cafile=config.ca_file or None)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if config.cert_file:
-            # An encrypted key fails; without this it would ask at the terminal.
-            context.load_cert_chain(config.cert_file, self._tls_key_file or None, password=lambda: b"-")
-        return context
+    def _files_of(self, config: MqttConfig, tls_key_file: str) -> BrokerTls:
+        return BrokerTls(TlsPaths(config.ca_file, config.cert_file, tls_key_file), self._saw_broker)
+
+    def _saw_broker(self, certificate: bytes) -> None:
+        self.broker_certificate = certificate
+
+    async def _reconnected(self) -> bool:
+        """Let the next connection take over; True once it is up, False when it fails or takes too long."""
+        if self._link is None or self._closing.is_set():
+            return True  # the next attempt is one with the new settings
+        self._set_status(LinkState.CONNECTING, "reconnecting with other settings")
+        self._renewing = True
+        self._link.retire()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CHANGE_S):
+                while self._status.state is LinkState.CONNECTING:
+                    self._moved.clear()
+                    await self._moved.wait()
+        return self._status.state is LinkState.UP
 
     def _went_down(self, fault: Exception) -> None:
         """Say once that the link is down; while it stays down the detail is kept current."""
@@ -276,6 +352,7 @@ class MqttTransport:
     def _set_status(self, state: LinkState, detail: str) -> None:
         since_s = self._status.since_s if state is self._status.state else self._monotonic_s()
         self._status = LinkStatus(state, since_s, detail)
+        self._moved.set()
 
 
 def _tolerate_overrun(client: AsyncClient) -> None:

@@ -97,6 +97,7 @@ class MqttLink:
         self._wall_ms = wall_ms
         self._taking = True
         self._leaving = False
+        self._retiring = False
         self._over = False
         self.held_up = False
         self._answers: deque[_Arrival] = deque()
@@ -116,8 +117,17 @@ class MqttLink:
         self._leaving = True
         self._answer_due.set()
 
+    def retire(self) -> None:
+        """Let ``serve`` return, for another connection: what is decided is answered, the rest comes again.
+
+        The session stays at the broker, and with it every message that was not acknowledged.
+        """
+        self._taking = False
+        self._retiring = True
+        self._answer_due.set()
+
     async def serve(self, settle: Callable[[MqttLink], Awaitable[None]]) -> None:
-        """Read and answer, and ``settle`` beside it (subscribe); returns after ``leave``.
+        """Read and answer, and ``settle`` beside it (subscribe); returns after ``leave`` or ``retire``.
 
         Raises:
             MQTTError, OSError: the connection ended; the cause as far as it is known.
@@ -230,7 +240,7 @@ class MqttLink:
                     self._post(OwedReceipt(arrival.topic, arrival.receipt, arrival.correlation))
                 await client.ack(arrival.message)
                 counters["acknowledged"] += 1
-            if self._leaving and not self._receipts.waiting:
+            if (self._leaving or self._retiring) and not self._receipts.waiting:
                 return
             self._answer_due.clear()
             await self._answer_due.wait()
