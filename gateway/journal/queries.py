@@ -19,6 +19,7 @@ from gateway.journal.outbox import AnchorRow
 from gateway.journal.rows import JournalFault
 from gateway.journal.schema import DATABASE, check_version, connect_reader, journal_error
 from gateway.tlog.entry import (
+    ClockEntry,
     Entry,
     EntryError,
     KeyEntry,
@@ -40,6 +41,7 @@ KINDS: Final = {
     "model": ModelEntry,
     "response": ResponseEntry,
     "key": KeyEntry,
+    "clock": ClockEntry,
 }
 _BATCH: Final = 512
 _STEPS_BETWEEN_LOOKS: Final = 2_000

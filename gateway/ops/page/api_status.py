@@ -14,11 +14,12 @@ from gateway.ops.page.words import glossary
 async def status(request: web.Request) -> web.Response:
     """``GET /api/status``: what ``securenet status --json`` shows, and what this page may do."""
     view, actions = request.app[VIEW], request.app[ACTIONS]
+    latency = view.counters.latency
     return web.json_response(
         {
             "version": __version__,
             "status": view.status(),
-            "latency": {"counts": list(view.counters.latency.counts), "total_ms": view.counters.latency.total_ms},
+            "latency": {"bounds_ms": list(latency.bounds_ms), "counts": list(latency.counts)},
             "actions": list(actions),
             "can_act": bool(actions) and bool(view.config.http.token_file),
         }

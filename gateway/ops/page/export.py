@@ -17,7 +17,7 @@ COLUMNS: Final[Mapping[str, Sequence[str]]] = {
     "log": (
         *("index", "kind", "time_ms", "device_id", "session", "seq", "verdict", "score", "label", "model", "digest"),
         *("from_ms", "to_ms", "counts", "most_refused", "model_id", "version", "manifest", "event", "reason"),
-        *("action", "cause", "evidence", "old_key", "new_key"),
+        *("action", "cause", "evidence", "old_key", "new_key", "before_ms"),
     ),
     "quarantine": ("id", "time_ms", "reason", "device", "transport", "peer", "detail", "bytes"),
     "anchors": (
