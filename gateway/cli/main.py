@@ -16,6 +16,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "show-config": ("gateway.cli.config:show_config", "Print every value in force, defaults included."),
     "example-config": ("gateway.cli.config:example_config", "Print a configuration to start from."),
     "status": ("gateway.cli.status:status", "Ask the running gateway how it is."),
+    "doctor": ("gateway.cli.doctor:doctor", "What is wrong, and what to do about it."),
     "logs": ("gateway.cli.logs:logs", "What the gateway said: from the journal or a file, filtered, followed."),
     "device": ("gateway.cli.device:device", "Who may speak: list, register, import, suspend, revoke."),
     "miner": ("gateway.cli.miner:miner", "This gateway in the registry on chain."),

@@ -23,7 +23,7 @@ SHEET: Final = Sheet(
             "certificates, then `systemctl restart mosquitto`."
         ),
         "gateway-may-publish-up": warning(
-            f"The gateway's account has no need to speak as a device, and who steals it could spend its budget: {_MEND}"
+            f"The gateway's account need not speak as a device; who steals it could spend the budgets: {_MEND}"
         ),
         "gateway-may-not-answer": error(f"Devices get no receipts over MQTT: {_MEND}"),
         "gateway-may-not-tell": warning(f"Nobody sees whether the gateway is online: {_MEND}"),

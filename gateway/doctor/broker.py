@@ -36,7 +36,7 @@ SHEET: Final = Sheet(
             "the broker's TLS listener: `securenet check-config`."
         ),
         "not-mqtt5": error(
-            "The gateway needs MQTT 5: upgrade the broker, for mosquitto to 2.0 or later: `apt-get install mosquitto`."
+            "The gateway needs MQTT 5: upgrade the broker, mosquitto to 2.0 or later: `apt-get install mosquitto`."
         ),
         "login": error(
             "Set the account anew and put the same password into `mqtt.password_file`: "
@@ -75,7 +75,7 @@ SHEET: Final = Sheet(
         ),
         "keepalive": note("The broker's own keep-alive holds; nothing to do: `securenet show-config` has ours."),
         "receive-maximum": note(
-            "Receipts to devices leave in smaller groups: raise max_inflight_messages in mosquitto.conf to 1024, then "
+            "Receipts leave in smaller groups: raise max_inflight_messages in mosquitto.conf to 1024, then "
             "`systemctl restart mosquitto`."
         ),
         "subscription": error(

@@ -137,7 +137,7 @@ def _connack(properties: Any) -> broker.Connack:  # noqa: ANN401 -- mqttium's ma
 
 
 @asynccontextmanager
-async def _client(  # noqa: PLR0913, PLR0917 -- what a CONNECT has
+async def _client(  # noqa: PLR0913 -- what a CONNECT has
     config: MqttConfig,
     account: Account | None,
     tls: ssl.SSLContext | None,

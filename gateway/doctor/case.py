@@ -27,7 +27,8 @@ class Case:
     Attributes:
         config: None when the configuration is refused; ``config_faults`` says why.
         now_ms: the wall clock when the doctor began.
-        status: what the running gateway said of itself, None when none answers.
+        status: what the running gateway said of itself, None when none answers; ``silence`` says why.
+        pid: the running gateway's process.
         offline: ask nothing that is beyond this machine.
         root: where /proc and /sys lie; tests name another place.
         device: an account to try the broker's ACL with.
@@ -39,6 +40,7 @@ class Case:
     now_ms: int
     status: Mapping[str, Any] | None = None
     silence: str = ""
+    pid: int | None = None
     offline: bool = False
     root: Path = Path("/")
     unit: str = UNIT

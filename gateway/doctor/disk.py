@@ -46,7 +46,7 @@ SHEET: Final = Sheet(
             "`journalctl -k -p warning`; a better card (A2, industrial) or an SSD is the cure."
         ),
         "very-slow": error(
-            "Messages are answered too late. A card at the end of its life does this: see `journalctl -k -p warning`, "
+            "Messages are answered too late. A card that dies does this: see `journalctl -k -p warning`, "
             "copy the data directory, change the card."
         ),
         "worn": warning(
@@ -119,7 +119,7 @@ def _room(config: Config, facts: Facts) -> list[Finding]:
         what = f"{facts.free_bytes >> 20} MiB are free at {facts.path}"
         found.append(SHEET.found("full", what, path=facts.path, free_bytes=facts.free_bytes))
     elif facts.free_bytes < needed:
-        what = f"journal.budget_bytes lets the journal grow by {needed >> 20} MiB, and {facts.free_bytes >> 20} MiB are free"
+        what = f"the journal may grow by {needed >> 20} MiB, and {facts.free_bytes >> 20} MiB are free"
         most = max(16 << 20, (facts.used_by_us_bytes + facts.free_bytes) * 9 // 10)
         found.append(SHEET.found("budget-too-large", what, path=facts.path, most=most))
     if facts.inodes and facts.inodes_free < FEW_INODES:

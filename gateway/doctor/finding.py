@@ -87,8 +87,8 @@ class Sheet:
         self.check = check
         self.kinds = dict(kinds)
 
-    def found(self, name: str, what: str, **details: Any) -> Finding:  # noqa: ANN401 -- whatever JSON can hold
-        """A finding by its name in the table; what stands in ``details`` is put into the remedy, quoted for a shell."""
+    def found(self, name: str, what: str, /, **details: Any) -> Finding:  # noqa: ANN401 -- whatever JSON can hold
+        """A finding by its name in the table; what is in ``details`` is put into the remedy, quoted for a shell."""
         kind = self.kinds[name]
         quoted = {key: shlex.quote(sanitise(str(value), MAX_TEXT)) for key, value in details.items()}
         return Finding(

@@ -1,4 +1,4 @@
-"""Asks the checks: side by side where they do not disturb each other, each in its time, none able to end the others."""
+"""Asks the checks: side by side where that disturbs nothing, each in its time, none able to end the others."""
 
 from __future__ import annotations
 
