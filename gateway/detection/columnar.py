@@ -26,25 +26,26 @@ class Made(NamedTuple):
 
 
 class Columnar:
-    """A pipeline for payloads whose scalars come in one order, and whose texts are always the same.
-
-    Made by ``of``: a pipeline with statistics or records has to look at each device, and is not for this.
-    """
+    """A pipeline for payloads whose scalars come in one order, with the same texts always; ``of`` makes it."""
 
     def __init__(self, pipeline: Pipeline, places: Sequence[int | None], texts: Mapping[str, str]) -> None:
         np = self._numpy = import_module("numpy")
         columns = pipeline.inputs.columns
-        numbers = [column for column in columns if column.kind is ColumnKind.READING]
+        numbers = [column for column in columns if column.kind is not ColumnKind.CATEGORY]
         words = [column for column in columns if column.kind is ColumnKind.CATEGORY]
         self._taken = [-1 if place is None else place for place in places]
         self._filled = [(at, column.missing) for at, column in enumerate(numbers) if self._taken[at] < 0]
+        self._kept = [at for at, column in enumerate(numbers) if column.kind is not ColumnKind.READING]
+        self._replaced = np.array(
+            [math.nan if numbers[at].missing is None else numbers[at].missing for at in self._kept]
+        )
         self._low = np.array([column.low for column in numbers])
         self._high = np.array([column.high for column in numbers])
         self._mean = np.array([column.mean for column in numbers])
         self._scale = np.array([column.scale for column in numbers])
         self._logged = [at for at, column in enumerate(numbers) if column.log1p]
         self._count = len(columns)
-        self._present = 1 - (len(self._filled) + sum(word.name not in texts for word in words)) / len(columns)
+        self._absent = len(self._filled) + sum(word.name not in texts for word in words)
         self._width = pipeline.width
         self._constant = _constant(columns, texts)
         self._variable = [at for at, value in enumerate(self._constant) if value is None]
@@ -53,43 +54,56 @@ class Columnar:
     def of(cls, pipeline: Pipeline, names: Sequence[str], texts: Mapping[str, str]) -> Self | None:
         """Make one, or None where rows have to be made one by one."""
         columns = pipeline.inputs.columns
-        kinds = {column.kind for column in columns}
-        if pipeline.inputs.tensor is not None or not kinds <= {ColumnKind.READING, ColumnKind.CATEGORY}:
-            return None
-        known = {*names, *texts}
-        if not pipeline.needed <= known or ColumnKind.READING not in kinds:
+        if pipeline.inputs.tensor is not None or all(column.kind is ColumnKind.CATEGORY for column in columns):
             return None
         place_of = {name: place for place, name in enumerate(names)}
         places: list[int | None] = []
+        kept = len(names)
         for column in columns:
-            if column.kind is ColumnKind.READING:
+            if column.kind is ColumnKind.CATEGORY:
+                if column.name not in texts and column.missing is None:
+                    return None
+            elif column.kind is ColumnKind.READING:
                 if column.name not in place_of and column.missing is None:
                     return None
                 places.append(place_of.get(column.name))
-            elif column.name not in texts and column.missing is None:
-                return None
+            else:
+                places.append(kept)
+                kept += 1
         return cls(pipeline, places, texts)
 
-    def rows(self, values: Sequence[Sequence[float]]) -> list[Made | None]:
-        """Make the rows of messages from their scalars in the order of the names; None where one is not finite."""
+    def rows(self, values: Sequence[Sequence[float | None]]) -> list[Made | None]:
+        """Make the rows of messages.
+
+        Args:
+            values: of each its scalars in the order of the names, then what ``Pipeline.kept`` gives.
+
+        Returns:
+            None for those that have to be asked one by one: a number is missing, or not finite.
+        """
         np = self._numpy
         with np.errstate(all="ignore"):
-            numbers = np.array(values)[:, self._taken]
+            # None becomes NaN; no other number here is one.
+            numbers = np.array(values, np.float64)[:, self._taken]
             for at, missing in self._filled:
                 numbers[:, at] = missing
+            absent = self._absent
+            if self._kept:
+                missing_here = np.isnan(numbers[:, self._kept])
+                absent = self._absent + missing_here.sum(axis=1)
+                numbers[:, self._kept] = np.where(missing_here, self._replaced, numbers[:, self._kept])
             below, above = numbers < self._low, numbers > self._high
             clipped = (below | above).sum(axis=1)
             numbers = np.where(below, self._low, np.where(above, self._high, numbers))
             for at in self._logged:
                 numbers[:, at] = [math.log1p(x) if x >= 0 else x for x in numbers[:, at].tolist()]
-            numbers = (numbers - self._mean) / self._scale
-            made = numbers.astype(np.float32)
+            made = ((numbers - self._mean) / self._scale).astype(np.float32)
         if len(self._variable) < self._width:
             whole = np.empty((len(made), self._width), np.float32)
             whole[:] = [0.0 if value is None else value for value in self._constant]
             whole[:, self._variable] = made
             made = whole
-        quality: list[float] = (self._present * (1 - clipped / self._count)).tolist()
+        quality: list[float] = ((1 - absent / self._count) * (1 - clipped / self._count)).tolist()
         step, octets = FLOAT_BYTES * self._width, made.tobytes()
         inputs = [octets[at : at + step] for at in range(0, len(octets), step)]
         finite = np.isfinite(made)

@@ -12,10 +12,11 @@ from typing import Final, NamedTuple
 
 from gateway.detection import frames
 from gateway.detection.columnar import Columnar, Made, judge_all
-from gateway.detection.features import Row, own_names
+from gateway.detection.features import Kept, Row, own_names
 from gateway.detection.frames import Message, Result
 from gateway.detection.interpreter import ModelFault, ModelRefused, Network, load
 from gateway.detection.port import LoadedModel, UnscoredReason
+from gateway.detection.records import RecordTable
 from gateway.detection.selection import ENOUGH, Candidate, choose, domain_of, rank
 from gateway.detection.spec import Selector
 from gateway.detection.traffic import DeviceTraffic, TrafficTable
@@ -38,20 +39,21 @@ class Bounds(NamedTuple):
 
 
 class _Held(NamedTuple):
-    """A model in force, with its place and its windows (None for a window of one)."""
+    """A model in force, its place, its windows (None for a window of one) and its records (None without such)."""
 
     place: int
     model: LoadedModel
     network: Network
     windows: Windows | None
+    records: RecordTable | None
 
 
 @dataclass(slots=True)
 class _Pending:
     """A message that has no result yet.
 
-    ``ranked`` are the models that may still be asked; ``inputs`` what the first of them is given, where that is known
-    already.
+    ``ranked`` are the models that may still be asked; ``records`` what the records of some of them say of it, by the
+    model's place; ``inputs`` what the first of them is given, where that is known already.
     """
 
     at: int
@@ -59,14 +61,17 @@ class _Pending:
     found: Readings | Recognised
     traffic: DeviceTraffic | None
     ranked: tuple[int, ...]
+    records: dict[int, Kept] | None = None
     inputs: bytes | None = None
 
     def readings(self) -> Readings:
         """The message's readings, as the plain reader would give them."""
         found = self.found
-        if isinstance(found, Recognised):
-            found = self.found = found.pattern.readings(found.values)
-        return found
+        return found.pattern.readings(found.values) if isinstance(found, Recognised) else found
+
+    def recorded(self, place: int) -> Kept | None:
+        """What the records of a model say of it."""
+        return None if self.records is None else self.records.get(place)
 
 
 class Detector:
@@ -91,6 +96,7 @@ class Detector:
         self._patterns = Patterns()
         self._traffic: TrafficTable | None = None
         self._windows: dict[object, Windows] = {}
+        self._records: dict[object, RecordTable] = {}
 
     def load(self, models: Sequence[LoadedModel]) -> list[str | None]:
         """Take these models in place of the ones before, if every one of them can be loaded.
@@ -121,17 +127,24 @@ class Detector:
 
     def _take(self, models: Sequence[LoadedModel], networks: dict[int, Network]) -> None:
         windows: dict[object, Windows] = {}
+        records: dict[object, RecordTable] = {}
         self._held = {}
         for place, network in networks.items():
             inputs, pipeline = network.pipeline.inputs, network.pipeline
-            table = None
+            rows, ranges = None, None
             if inputs.window > 1:
-                key = (inputs.columns, inputs.window)
-                table = windows[key] = self._windows.get(key) or Windows(
+                key: object = (inputs.columns, inputs.window)
+                rows = windows[key] = self._windows.get(key) or Windows(
                     inputs.window, pipeline.width, self._bounds.window_bytes
                 )
-            self._held[place] = _Held(place, models[place], network, table)
-        self._windows = windows
+            if pipeline.records:
+                # A message is counted once for each model that it is meant for: two models never share their records.
+                key = (models[place].model_id, inputs.columns)
+                ranges = records[key] = self._records.get(key) or RecordTable(
+                    inputs.columns, self._bounds.window_bytes
+                )
+            self._held[place] = _Held(place, models[place], network, rows, ranges)
+        self._windows, self._records = windows, records
         self._places = list(networks)
         self._candidates = [
             Candidate(held.model.manifest_sha256, held.model.spec.selector, held.network.pipeline)
@@ -165,10 +178,25 @@ class Detector:
             for device_id in refused:
                 self._traffic.use(device_id).refused()
         results = [_NO_READINGS] * len(messages)
+        pending = self._meant(messages, aside, results)
+        alike: dict[tuple[int, int], list[tuple[_Pending, Recognised]]] = {}
+        for one in pending:
+            if isinstance(one.found, Recognised):
+                alike.setdefault((one.ranked[0], one.found.pattern.number), []).append((one, one.found))
+        for key, group in alike.items():
+            if len(group) >= _WORTH_AN_ARRAY:
+                self._rows(key, group)
+        faults: list[int] = []
+        while pending:
+            pending = self._round(pending, results, faults)
+        return results, faults
+
+    def _meant(self, messages: Sequence[Message], aside: int, results: list[Result]) -> list[_Pending]:
+        """Take the messages in their order: count them, read them, find the models that are meant for each."""
         pending: list[_Pending] = []
-        alike: dict[tuple[int, int], list[_Pending]] = {}
+        latest: dict[str, _Pending] = {}
         for at, message in enumerate(messages):
-            traffic = self._counted(message)
+            traffic = None if self._traffic is None else self._counted(self._traffic, message, latest)
             found = self._read(message)
             if found is None:
                 continue
@@ -179,15 +207,22 @@ class Detector:
                 continue
             one = _Pending(at, message, found, traffic, left)
             pending.append(one)
-            if isinstance(found, Recognised):
-                alike.setdefault((left[0], found.pattern.number), []).append(one)
-        for key, group in alike.items():
-            if len(group) >= _WORTH_AN_ARRAY:
-                self._rows(key, group)
-        faults: list[int] = []
-        while pending:
-            pending = self._round(pending, results, faults)
-        return results, faults
+            if traffic is not None:
+                latest[message.device_id] = one
+            if self._records:
+                self._record(one)
+        return pending
+
+    @staticmethod
+    def _counted(table: TrafficTable, message: Message, latest: dict[str, _Pending]) -> DeviceTraffic:
+        """Count a message of a device; what is said of its message before takes no notice of this one."""
+        device_id, _, issued_at, received_ms, payload = message
+        before = latest.pop(device_id, None)
+        if before is not None and before.traffic is not None:
+            before.traffic = before.traffic.copy()
+        traffic = table.use(device_id)
+        traffic.accepted(received_ms, int(issued_at * 1000), len(payload))
+        return traffic
 
     def _read(self, message: Message) -> Readings | Recognised | None:
         """The message's readings under its own names; None where it has none."""
@@ -198,14 +233,26 @@ class Detector:
         found = readings(content_format, payload, issued_at=issued_at)
         return own_names(found, device_id) if isinstance(found, Readings) else None
 
-    def _rows(self, key: tuple[int, int], group: Sequence[_Pending]) -> None:
+    def _record(self, one: _Pending) -> None:
+        """Let the records of each model that is meant for a message take its readings."""
+        scalars = one.readings().scalars
+        one.records = {
+            place: records.push(one.message.device_id, scalars)
+            for place in one.ranked
+            if (records := self._held[place].records) is not None
+        }
+
+    def _rows(self, key: tuple[int, int], group: Sequence[tuple[_Pending, Recognised]]) -> None:
         """Make the rows of messages of one pattern for their first model at once, where that can be done."""
-        found = [one.found for one in group if isinstance(one.found, Recognised)]
-        columnar = self._columnar_of(key, found[0].pattern)
+        place, pipeline = key[0], self._held[key[0]].network.pipeline
+        columnar = self._columnar_of(key, group[0][1].pattern)
         if columnar is None:
             return
-        made: Sequence[Made | None] = columnar.rows([one.values for one in found])
-        for one, row in zip(group, made, strict=True):
+        values: list[Sequence[float | None]] = [found.values for _, found in group]
+        if pipeline.records or pipeline.statistics:
+            values = [[*found.values, *pipeline.kept(one.traffic, one.recorded(place))] for one, found in group]
+        made: Sequence[Made | None] = columnar.rows(values)
+        for (one, _), row in zip(group, made, strict=True):
             if row is not None and row.quality >= ENOUGH:
                 one.inputs = row.inputs
 
@@ -216,13 +263,6 @@ class Detector:
             pipeline = self._held[key[0]].network.pipeline
             self._columnar[key] = Columnar.of(pipeline, pattern.names, pattern.texts)
         return self._columnar[key]
-
-    def _counted(self, message: Message) -> DeviceTraffic | None:
-        if self._traffic is None:
-            return None
-        traffic = self._traffic.use(message.device_id)
-        traffic.accepted(message.received_ms, int(message.issued_at * 1000), len(message.payload))
-        return traffic
 
     def _ranked(self, message: Message, found: Readings | Recognised) -> tuple[int, ...]:
         """The places of the models that are meant for the message; asked once for each kind of message."""
@@ -280,7 +320,7 @@ class Detector:
         return left
 
     def _row(self, one: _Pending, place: int) -> Row | NotScorable:
-        return self._held[place].network.pipeline.row(one.readings(), one.traffic)
+        return self._held[place].network.pipeline.row(one.readings(), one.traffic, one.recorded(place))
 
     def _run(
         self, held: _Held, group: list[tuple[_Pending, bytes]], results: list[Result], faults: list[int]

@@ -11,7 +11,8 @@ from array import array
 from typing import Any, Final, NamedTuple
 
 from gateway.detection.port import UnscoredReason
-from gateway.detection.spec import Column, ColumnKind, InputSpec, TensorInput
+from gateway.detection.records import AFTER_MAX, REACH_MAX
+from gateway.detection.spec import Column, ColumnKind, InputSpec, Record, TensorInput
 from gateway.detection.traffic import READERS, DeviceTraffic, Reader, Statistic
 from gateway.envelope.readings import NotScorable, Readings
 
@@ -64,10 +65,15 @@ def _own_name(name: str, device_id: str) -> str:
     return name[start + (name[start : start + 1] in _SEPARATORS) :] or name
 
 
+Kept = tuple[float | None, ...]
+"""What a device's record columns say of the message at hand, in their order."""
+
+
 class _Number(NamedTuple):
-    """A column of one number, ready to be applied."""
+    """A column of one number, ready to be applied; ``at`` is its place among the records."""
 
     name: str
+    at: int | None
     taken: Reader | None
     missing: float | None
     low: float
@@ -75,6 +81,17 @@ class _Number(NamedTuple):
     log1p: bool
     mean: float
     scale: float
+
+    @property
+    def of_message(self) -> bool:
+        """Whether the number stands in the message itself."""
+        return self.at is None and self.taken is None
+
+    def kept(self, traffic: DeviceTraffic | None, records: Kept | None) -> float | None:
+        """The number of a statistic or a record."""
+        if self.at is not None:
+            return None if records is None else records[self.at]
+        return None if traffic is None or self.taken is None else self.taken(traffic)
 
 
 class _Words(NamedTuple):
@@ -103,11 +120,14 @@ class Pipeline:
     def __init__(self, inputs: InputSpec) -> None:
         _check(inputs)
         self.inputs = inputs
-        self._steps = [_step(column) for column in inputs.columns]
+        recording = [column for column in inputs.columns if column.kind is ColumnKind.RECORD]
+        self._steps = [_step(column, recording) for column in inputs.columns]
+        self._kept = [step for step in self._steps if isinstance(step, _Number) and not step.of_message]
         self.width = sum(column.width for column in inputs.columns) if inputs.tensor is None else inputs.tensor.length
         self.window = inputs.window
         self.statistics = any(column.kind is ColumnKind.STATISTIC for column in inputs.columns)
-        kinds = (ColumnKind.READING, ColumnKind.CATEGORY)
+        self.records = bool(recording)
+        kinds = (ColumnKind.READING, ColumnKind.CATEGORY, ColumnKind.RECORD)
         told = [column for column in inputs.columns if column.kind in kinds]
         tensor = () if inputs.tensor is None else (inputs.tensor.name,)
         self.names = frozenset((*(column.name for column in told), *tensor))
@@ -115,8 +135,20 @@ class Pipeline:
         self.needed = frozenset((*(column.name for column in told if column.missing is None), *tensor))
         """Those among them that it cannot do without."""
 
-    def row(self, readings: Readings, traffic: DeviceTraffic | None) -> Row | NotScorable:
-        """Make the row of a message; ``traffic`` already counts it, None where no statistics are kept."""
+    def kept(self, traffic: DeviceTraffic | None, records: Kept | None) -> list[float | None]:
+        """The numbers of the statistics and records, in the order of their columns; None for each that is missing."""
+        return [step.kept(traffic, records) for step in self._kept]
+
+    def row(
+        self, readings: Readings, traffic: DeviceTraffic | None = None, records: Kept | None = None
+    ) -> Row | NotScorable:
+        """Make the row of a message.
+
+        Args:
+            readings: under their own names.
+            traffic: already counts the message; None where no statistics are kept.
+            records: what ``RecordTable.push`` said of the message; None where no records are kept.
+        """
         if self.inputs.tensor is not None:
             return _tensor_row(self.inputs.tensor, readings)
         scalars, texts = readings.scalars, readings.texts
@@ -130,11 +162,11 @@ class Pipeline:
                 absent += word is None
                 row += step.row(word)
                 continue
-            name, taken, missing, low, high, log1p, mean, scale = step
-            number = scalars.get(name) if taken is None else None if traffic is None else taken(traffic)
+            name, _, _, missing, low, high, log1p, mean, scale = step
+            number = scalars.get(name) if step.of_message else step.kept(traffic, records)
             if number is None:
                 if missing is None:
-                    return _MISSING
+                    return _TOO_FEW if step.at is not None and name in scalars else _MISSING
                 absent += 1
                 number = missing
             if number < low:
@@ -149,6 +181,7 @@ class Pipeline:
 
 
 _MISSING: Final = NotScorable(UnscoredReason.MISSING_READING)
+_TOO_FEW: Final = NotScorable(UnscoredReason.WINDOW_SHORT)
 _WRONG_SHAPE: Final = NotScorable(UnscoredReason.WRONG_SHAPE)
 _NOT_FINITE: Final = NotScorable(UnscoredReason.NOT_FINITE)
 
@@ -174,13 +207,14 @@ def _finished(row: list[float], quality: float) -> Row | NotScorable:
     return Row(values, quality) if math.isfinite(sum(values)) else _NOT_FINITE
 
 
-def _step(column: Column) -> _Number | _Words:
+def _step(column: Column, recording: list[Column]) -> _Number | _Words:
     if column.kind is ColumnKind.CATEGORY:
         places: dict[str | None, int] = {word: place for place, word in enumerate(column.vocabulary)}
         return _Words(column.name, column.missing is not None, places)
+    at = next((place for place, other in enumerate(recording) if other is column), None)
     taken = READERS[Statistic(column.name)] if column.kind is ColumnKind.STATISTIC else None
-    _, _, missing, low, high, log1p, mean, scale, _ = column
-    return _Number(column.name, taken, missing, low, high, log1p, mean, scale)
+    _, _, missing, low, high, log1p, mean, scale, _, _ = column
+    return _Number(column.name, at, taken, missing, low, high, log1p, mean, scale)
 
 
 def _check(inputs: InputSpec) -> None:
@@ -204,6 +238,10 @@ def _check(inputs: InputSpec) -> None:
 
 
 def _check_column(column: Column) -> None:
+    if (column.kind is ColumnKind.RECORD) != (column.record is not None):
+        raise SpecFault("a record column says what it records, and no other does")
+    if column.record is not None:
+        check_record(column.record)
     if column.kind is ColumnKind.CATEGORY:
         if not column.vocabulary or len(set(column.vocabulary)) != len(column.vocabulary):
             raise SpecFault("a category has at least one word, and none twice")
@@ -213,6 +251,19 @@ def _check_column(column: Column) -> None:
     if column.missing is not None and not math.isfinite(column.missing):
         raise SpecFault("a replacement that is not finite")
     _check_arithmetic(column)
+
+
+def check_record(record: Record) -> None:
+    """Refuse a record that could not be kept.
+
+    Raises:
+        SpecFault: which rule it breaks.
+    """
+    short, long, steps, after = record
+    if not (short >= 1 and record.reach <= REACH_MAX and (long == 0 or (short < long and not steps))):
+        raise SpecFault(f"a record looks at 1 to {REACH_MAX} readings, the longer mean at more, and steps have none")
+    if not record.reach < after <= AFTER_MAX:
+        raise SpecFault(f"a record speaks after more readings than it looks at, and after {AFTER_MAX} at most")
 
 
 def _check_arithmetic(part: Column | TensorInput) -> None:

@@ -23,6 +23,7 @@ from gateway.detection.spec import (
     ModelSpec,
     OutputKind,
     OutputSpec,
+    Record,
     Selector,
     SmokeTest,
     TensorInput,
@@ -209,5 +210,6 @@ def _spec(plain: Any) -> ModelSpec:  # noqa: ANN401 -- what CBOR read, from our 
 
 
 def _column(plain: Any) -> Column:  # noqa: ANN401 -- likewise
-    name, kind, missing, low, high, log1p, mean, scale, vocabulary = plain
-    return Column(name, ColumnKind(kind), missing, low, high, log1p, mean, scale, tuple(vocabulary))
+    name, kind, missing, low, high, log1p, mean, scale, vocabulary, record = plain
+    kept = None if record is None else Record(*record)
+    return Column(name, ColumnKind(kind), missing, low, high, log1p, mean, scale, tuple(vocabulary), kept)

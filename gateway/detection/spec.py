@@ -19,6 +19,26 @@ class ColumnKind(StrEnum):
     """A text reading: one number for each word of the vocabulary, 1 for the one that came, 0 for the others."""
     STATISTIC = "statistic"
     """A traffic statistic of the device (row S4), by its name: see ``gateway.detection.traffic``."""
+    RECORD = "record"
+    """By how much a scalar reading, or how it moves, leaves its range so far: see ``gateway.detection.records``."""
+
+
+class Record(NamedTuple):
+    """What of a reading is compared with the range of all its values before.
+
+    The mean of the last ``short`` readings less that of the last ``long`` (0: less nothing); with ``steps`` the mean
+    size of the last ``short`` steps instead, and ``long`` is 0. Nothing is said before ``after`` readings have come.
+    """
+
+    short: int
+    long: int
+    steps: bool
+    after: int
+
+    @property
+    def reach(self) -> int:
+        """How many readings it looks at."""
+        return self.short + 1 if self.steps else max(self.short, self.long)
 
 
 class Column(NamedTuple):
@@ -26,7 +46,7 @@ class Column(NamedTuple):
 
     A number is replaced by ``missing`` when it did not come (None: the message is not scored), clipped to ``low`` and
     ``high``, then, when ``log1p`` says so, replaced by log(1 + x) for x ≥ 0, then (x - ``mean``) / ``scale``. A word
-    that is not in the vocabulary is all zeros.
+    that is not in the vocabulary is all zeros. ``record`` is that of the kind ``RECORD``, None of the others.
     """
 
     name: str
@@ -38,6 +58,7 @@ class Column(NamedTuple):
     mean: float = 0.0
     scale: float = 1.0
     vocabulary: tuple[str, ...] = ()
+    record: Record | None = None
 
     @property
     def width(self) -> int:
@@ -100,8 +121,8 @@ class SmokeTest(NamedTuple):
 class Selector(NamedTuple):
     """For which messages the model is meant: adaptive selection weighs it (row A6).
 
-    ``domains`` are the device id's prefixes or registered domains (empty: any), ``content_formats`` those of the
-    payload (empty: any), ``readings`` those that must be there.
+    ``domains`` are beginnings of device ids (empty: any), ``content_formats`` those of the payload (empty: any),
+    ``readings`` those that must be there. A domain is no more than that: a registry entry names none.
     """
 
     domains: tuple[str, ...] = ()

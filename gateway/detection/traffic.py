@@ -65,6 +65,14 @@ class DeviceTraffic:
         self._issued_ms = 0
         self._rings = array("I", bytes(4 * 3 * WINDOW))
 
+    def copy(self) -> DeviceTraffic:
+        """As it is now, whatever comes."""
+        other = DeviceTraffic()
+        for name in self.__slots__:
+            value = getattr(self, name)
+            setattr(other, name, value[:] if isinstance(value, array) else value)
+        return other
+
     def accepted(self, received_ms: int, issued_ms: int, size: int) -> None:
         """Count an accepted message.
 
@@ -82,18 +90,18 @@ class DeviceTraffic:
             rings[_ISSUE_GAPS + at] = min(max(0, issued_ms - self._issued_ms), _MAX)
         self._received_ms, self._issued_ms = received_ms, issued_ms
         self.messages += 1
-        self._note(refused=0)
+        self._outcomes = self._outcomes << 1 & _OUTCOMES
+        if self._seen < WINDOW:
+            self._seen += 1
 
     def refused(self) -> None:
         """Count a message that this device's key signed and that was refused all the same.
 
         Only such ones: whoever else writes the device's name on a message must not be able to make it look bad.
         """
-        self._note(refused=1)
-
-    def _note(self, *, refused: int) -> None:
-        self._seen = min(self._seen + 1, WINDOW)
-        self._outcomes = (self._outcomes << 1 | refused) & _OUTCOMES
+        self._outcomes = (self._outcomes << 1 | 1) & _OUTCOMES
+        if self._seen < WINDOW:
+            self._seen += 1
 
     def value(self, statistic: Statistic) -> float | None:
         """Take a statistic; None while too little has come for it."""

@@ -8,6 +8,7 @@ stays free, since parsing and arithmetic have an interpreter lock of their own.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import resource
 import signal
@@ -18,6 +19,8 @@ from typing import BinaryIO, Final
 from gateway.detection import frames
 from gateway.detection.detector import Bounds, Detector
 
+_GARBAGE: Final = 20_000
+"""A batch makes thousands of objects and no cycle among them: they are not worth looking through each time."""
 NOBODY: Final = 0xFF
 """What the note says while no model runs."""
 
@@ -61,6 +64,8 @@ def main() -> None:
     # Not within a model's time: this takes a moment, and whoever lacks it is told when a model is loaded.
     with contextlib.suppress(ImportError):
         import_module("ai_edge_litert.interpreter")
+    gc.freeze()
+    gc.set_threshold(_GARBAGE)
     note = Note(descriptor, limit_ms / 1000)
     serve(Detector(Bounds(traffic_devices, window_bytes), note.running), sys.stdin.buffer, sys.stdout.buffer)
 

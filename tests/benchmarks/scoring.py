@@ -1,20 +1,23 @@
 """What scoring costs a message: the whole gateway with 0, 1 and 3 models, at a fixed rate.
 
-    python tests/benchmarks/scoring.py [--rate 4000] [--seconds 10] [--rounds 2]
+    python tests/benchmarks/scoring.py [--rate 4000] [--seconds 4] [--rounds 5] [--batch 64 --batch 256]
 
 The same stack as in ``run.py`` (mosquitto, gateway, signature worker, load generator on one machine), with a scoring
-process beside them. The variants are run in turn, several rounds, because the machine is never the same twice;
-the figures are medians. Models: an autoencoder of two readings; one of two readings and fifteen traffic statistics;
-one of a window of 4 messages. With three, devices are shared out among them by domain.
+process beside them. It is one gateway all the time, that takes its models and gives them back between two loads: the
+machine is never the same twice, and neither are two processes. A round is 0, 1, 3 models or 3, 1, 0 in turn; what a
+message costs with models is divided by what it cost in the same round without, and the median over the rounds is
+told. Cost is processor time, user and system, of the gateway and all its children; the broker is not counted.
+Models: an autoencoder of two readings; one of two readings and fifteen traffic statistics; one of a window of 4
+messages. With three, devices are shared out among them by domain.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import atexit
 import hashlib
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -84,38 +87,62 @@ def models(count: int) -> list[LoadedModel]:
 
 
 class BenchSet(ModelSet):
-    """Takes its models with the first message, because nobody delivers them here."""
+    """Takes so many models as a file says when it gets a signal: nobody delivers them here."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(time.monotonic)
-        self._file = folder / "models"
-        self._running: asyncio.Task[None] | None = None
-        atexit.register(lambda: (folder / "scoring.json").write_text(json.dumps(self.status())))
+        self._folder = folder
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def score(self, messages: Sequence[VerifiedMessage]) -> list[Score]:
-        if self._running is None:
-            self._running = asyncio.create_task(self.run())
-            refusals = await self.swap(unpack_models(self._file.read_bytes()))
-            assert not any(refusals), refusals
+        if not self._tasks:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._told)
+            self._tasks.add(asyncio.create_task(self.run()))
         return await super().score(messages)
+
+    def _told(self) -> None:
+        self._tasks.add(asyncio.create_task(self._take()))
+
+    async def _take(self) -> None:
+        count = int((self._folder / "wanted").read_text())
+        known = unpack_models((self._folder / "models").read_bytes())
+        refusals = await self.swap(known[:count])
+        assert not any(refusals), refusals
+        (self._folder / "taken").write_text(json.dumps({"count": count, **self.status()}))
 
 
 class ScoringStack(Stack):
     """A stack whose gateway is this file's, with models."""
 
-    def __init__(self, folder: Path, count: int, batch: int) -> None:
+    def __init__(self, folder: Path, batch: int) -> None:
         super().__init__(folder, 2000)
-        self.count = count
-        (folder / "models").write_bytes(pack_models(models(count)))
+        (folder / "models").write_bytes(pack_models(models(3)))
         config = folder / "gateway.toml"
         config.write_text(config.read_text() + f"\n[ingest]\nbatch_messages = {batch}\n")
+
+    def take(self, count: int) -> dict[str, Any]:
+        """Have the gateway take so many models; what it said of those before."""
+        assert self.gateway is not None
+        taken = self.folder / "taken"
+        taken.unlink(missing_ok=True)
+        (self.folder / "wanted").write_text(str(count))
+        self.gateway.send_signal(signal.SIGUSR1)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                found: dict[str, Any] = json.loads(taken.read_text())
+            except (FileNotFoundError, ValueError):
+                time.sleep(0.05)
+                continue
+            return found
+        raise RuntimeError((self.folder / "gateway.log").read_text()[-4000:])
 
     def start(self) -> float:
         self.broker.start()
         start = time.perf_counter()
         with (self.folder / "gateway.log").open("ab") as log:
             self.gateway = subprocess.Popen(
-                [sys.executable, __file__, "--serve", str(self.folder), "--models", str(self.count)],
+                [sys.executable, __file__, "--serve", str(self.folder)],
                 stdout=log,
                 stderr=log,
             )
@@ -137,34 +164,61 @@ class ScoringStack(Stack):
         return found
 
     def cpu_s(self) -> dict[str, float]:
-        # The scoring process comes with the first message.
+        # Without models there is no scoring process.
         return {"scoring": 0.0, **super().cpu_s()}
 
 
-def measure(count: int, batch: int, rate: int, seconds: int) -> dict[str, Any]:
-    """One gateway with ``count`` models under ``rate`` messages a second."""
-    with tempfile.TemporaryDirectory(prefix="securenet-bench-") as folder:
-        stack = ScoringStack(Path(folder), count, batch)
-        try:
-            stack.start()
-            stack.load("--messages", "4000", "--rate", "2000")
-            run = stack.load("--messages", str(rate * seconds), "--rate", str(rate))
-            run["resident_mb"], run["proportional_mb"] = stack.resident_mb(), stack.proportional_mb()
-        finally:
-            stack.stop()
-        run["detection"] = json.loads((Path(folder) / "scoring.json").read_text())
+def measure(stack: ScoringStack, count: int, rate: int, seconds: int) -> dict[str, Any]:
+    """A load of ``rate`` messages a second with ``count`` models."""
+    stack.take(count)
+    stack.load("--messages", str(rate), "--rate", str(rate))
+    run = stack.load("--messages", str(rate * seconds), "--rate", str(rate))
+    run["resident_mb"], run["proportional_mb"] = stack.resident_mb(), stack.proportional_mb()
+    run["detection"] = stack.take(count)
     used = run["cpu_us_per_message"]
-    run["gateway_us"] = used["gateway"]
-    run["all_us"] = sum(used.get(name, 0.0) for name in ("gateway", "signatures", "scoring"))
+    run["all_us"] = sum(used[name] for name in ("gateway", "signatures", "scoring"))
+    scored = sum(model["scored"] for model in run["detection"]["models"])
+    assert not count or scored > rate * seconds * 0.9, run["detection"]
     return run
 
 
-def serve(folder: Path, count: int) -> None:
+def compare(batch: int, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """One gateway through all rounds; a line for each number of models."""
+    runs: dict[int, list[dict[str, Any]]] = {0: [], 1: [], 3: []}
+    with tempfile.TemporaryDirectory(prefix="securenet-bench-") as folder:
+        stack = ScoringStack(Path(folder), batch)
+        try:
+            stack.start()
+            stack.load("--messages", "8000", "--rate", "2000")
+            for number in range(options.rounds):
+                for count in (0, 1, 3)[:: 1 if number % 2 else -1]:
+                    runs[count].append(measure(stack, count, options.rate, options.seconds))
+                    print(f"  {batch} {count}", json.dumps(runs[count][-1]), file=sys.stderr)
+        finally:
+            stack.stop()
+    return [
+        {
+            "batch": batch,
+            "models": count,
+            "ratio": round(
+                statistics.median(run["all_us"] / bare["all_us"] for run, bare in zip(found, runs[0], strict=True)), 3
+            ),
+            "all_us": round(statistics.median(run["all_us"] for run in found), 1),
+            **{
+                f"{name}_us": statistics.median(run["cpu_us_per_message"][name] for run in found)
+                for name in ("gateway", "signatures", "scoring")
+            },
+            **{key: statistics.median(run[key] for run in found) for key in ("p50_ms", "p99_ms", "per_s")},
+            "resident_mb": found[-1]["resident_mb"],
+            "proportional_mb": found[-1]["proportional_mb"],
+        }
+        for count, found in runs.items()
+    ]
+
+
+def serve(folder: Path) -> None:
     """Be the gateway, with models."""
-    if count:
-        gateway.app.NoModel = lambda: BenchSet(folder)  # type: ignore[assignment,misc]
-    else:
-        (folder / "scoring.json").write_text("{}")
+    gateway.app.NoModel = lambda: BenchSet(folder)  # type: ignore[assignment,misc]
     sys.argv = ["securenet", "run", "--config", str(folder / "gateway.toml")]
     securenet()
 
@@ -172,28 +226,17 @@ def serve(folder: Path, count: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate", type=int, default=4000)
-    parser.add_argument("--seconds", type=int, default=10)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, action="append")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--models", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        serve(options.serve, options.models)
+        serve(options.serve)
         return
     for batch in options.batch or (64, 256):
-        runs: dict[int, list[dict[str, Any]]] = {0: [], 1: [], 3: []}
-        for _ in range(options.rounds):
-            for count, found in runs.items():
-                found.append(measure(count, batch, options.rate, options.seconds))
-                print(f"  {batch} {count}", json.dumps(found[-1]), file=sys.stderr)
-        for count, found in runs.items():
-            middle = {
-                key: statistics.median(run[key] for run in found)
-                for key in ("gateway_us", "all_us", "p50_ms", "p99_ms", "per_s")
-            }
-            print(json.dumps({"batch": batch, "models": count, **middle, "resident_mb": found[-1]["resident_mb"],
-                              "proportional_mb": found[-1]["proportional_mb"]}))  # fmt: skip
+        for line in compare(batch, options):
+            print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":
