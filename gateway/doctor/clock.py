@@ -9,7 +9,7 @@ from gateway.doctor.finding import Finding, Sheet, error, note, warning
 
 SLACK_MS: Final = 10_000
 RTC_OFF_S: Final = 60.0
-OFF_S: Final = 1.0
+OFF_S: Final = 5.0
 
 SHEET: Final = Sheet(
     "clock",
@@ -36,19 +36,6 @@ SHEET: Final = Sheet(
         ),
     },
 )
-
-SOURCES: Final = {
-    "systemd-timesyn": "systemd-timesyncd",
-    "chronyd": "chrony",
-    "ntpd": "ntpd",
-    "ntpsec": "ntpsec",
-    "openntpd": "openntpd",
-    "ptp4l": "ptp4l",
-    "phc2sys": "phc2sys",
-    "vmtoolsd": "VMware",
-    "qemu-ga": "the hypervisor",
-}
-"""Processes that keep a clock, by the name that the kernel has of them (15 characters)."""
 
 
 class Facts(NamedTuple):

@@ -67,7 +67,7 @@ class EndpointFact(NamedTuple):
 
 
 class GatewayFact(NamedTuple):
-    """What the first endpoint that is well says of this gateway. ``contracts``: what is wrong with them, or nothing."""
+    """What the first endpoint that is well says of this gateway. ``contracts``: what is wrong with them."""
 
     contracts: str = ""
     model_registry: str = ""

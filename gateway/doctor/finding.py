@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
 from gateway.ops.exitcodes import ExitCode
-from gateway.ops.logging import sanitise
+from gateway.ops.sanitising import sanitise
 
 MAX_TEXT: Final = 500
 

@@ -15,7 +15,7 @@ JOURNAL: Final = Sheet(
     {
         "none": note("There is none before the first start: `systemctl start securenet-gateway`."),
         "unreadable": error(
-            "Ask as the gateway's user, `sudo -u securenet securenet doctor --only journal`; if the disk is at fault, "
+            "Ask as the gateway's user, `sudo -u securenet securenet doctor --only journal`; if it is the disk, "
             "`securenet doctor --only disk`."
         ),
         "damaged": error(
@@ -45,7 +45,7 @@ ANCHORS: Final = Sheet(
         "none-final": warning("See what became of them: `securenet anchor list`, `securenet chain status`."),
         "late": warning("See why: `securenet anchor list`, `securenet status`; then `securenet anchor now`."),
         "stuck": error(
-            "No checkpoint came to the chain for long: money, endpoints, or the fee's limit: `securenet anchor list`, "
+            "No checkpoint came to the chain for long: money, endpoints or fee limit: `securenet anchor list`, "
             "`securenet chain fund-check`, `securenet chain status`."
         ),
         "not-read": note("The check of the journal says why: `securenet doctor --only journal`."),

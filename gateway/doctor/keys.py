@@ -34,7 +34,7 @@ KEYS: Final = Sheet(
             "`securenet key show --config {config}` prints."
         ),
         "miner-other-key": error(
-            "Nothing is accepted until registry and key agree: on a chain `securenet miner renew`; in a registry file "
+            "Nothing is accepted until both agree: on a chain `securenet miner renew`; in a registry file "
             "the line that `securenet key show --config {config}` prints."
         ),
         "left-over": note("A key rotation was begun and not finished: `securenet key rotate log --finish`."),

@@ -90,7 +90,7 @@ class SourceFact(NamedTuple):
 
 
 class ModelFacts(NamedTuple):
-    """``ran``: the version in force by model, of those that ever ran; ``refused``: the newest refusal, with reason."""
+    """``ran``: the last good version by model; ``refused``: the newest refusal since, with its reason."""
 
     ran: Mapping[str, int]
     aside: Mapping[str, int]
