@@ -60,13 +60,21 @@ class World:
         wanted = len(self.outcomes) + count
         for _ in range(count):
             sent = self.author.write()
-            payload = sent.envelope[:-1] + bytes([sent.envelope[-1] ^ 1]) if spoil else sent.envelope
+            payload = spoilt(sent) if spoil else sent.envelope
             received_ms = self.gateway._clock.wall_ms()
             raw = RawMessage(
                 payload, "mqtt", sent.device_id, received_ms, self.outcomes.append, Files.fleet, sent.device_id
             )
             assert self.gateway._intake.offer(raw)
         await until(lambda: len(self.outcomes) >= wanted)
+
+
+def spoilt(sent):
+    """The message with another signature, well-formed still."""
+    if sent.encoding == "cose":
+        return sent.envelope[:-1] + bytes([sent.envelope[-1] ^ 1])
+    at = sent.envelope.rindex(b'"signature":"') + 20
+    return sent.envelope[:at] + (b"A" if sent.envelope[at : at + 1] != b"A" else b"B") + sent.envelope[at + 1 :]
 
 
 def free_port():

@@ -33,7 +33,7 @@ HEADERS: Final[Mapping[str, str]] = {
 }
 """On every answer; a handler may set ``Cache-Control`` itself."""
 
-_BEGUN: Final = "securenet.begun"
+_BEGUN: Final = web.RequestKey("begun", bool)
 _HOST: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{1,5})?", re.ASCII)
 _UNAUTHORIZED: Final = 401
 _READS: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
