@@ -45,8 +45,8 @@ class ByteBudget:
         self._capacity = (bytes_per_hour - NOTICES_BYTES) / 2
         self._level = max(0.0, self._capacity - spent)
 
-    def spend(self, size: int, now_s: float, *, is_error: bool) -> bool:
-        """Whether an event of ``size`` bytes may be written; False counts it as withheld.
+    def spend(self, size: int, now_s: float, *, is_error: bool, events: int = 1) -> bool:
+        """Whether ``size`` bytes that speak of so many events may be written; False counts them as withheld.
 
         Ask ``notice`` next, in either case.
         """
@@ -55,10 +55,10 @@ class ByteBudget:
         if self._level - size >= floor:
             self._level -= size
             return True
-        self.withheld += 1
-        self._untold[0] += 1
+        self.withheld += events
+        self._untold[0] += events
         self._untold[1] += size
-        self._untold[2] += is_error
+        self._untold[2] += events if is_error else 0
         return False
 
     def notice(self, now_s: float, *, at_the_end: bool = False) -> Notice | None:
@@ -81,7 +81,8 @@ class ByteBudget:
             return None
         self._refill(now_s)
         missing = max(0.0, self._capacity * _BACK_SHARE - self._level)
-        return max(0.0, min(missing / self._capacity, 1.0) * HOUR_S)
+        back_s = missing / self._capacity * HOUR_S
+        return max(0.0, min(back_s, self._told_s + HOUR_S - now_s)) if self._untold[0] else back_s
 
     def _refill(self, now_s: float) -> None:
         passed_s = max(0.0, now_s - self._seen_s)

@@ -131,6 +131,11 @@ class Logging:
         """Flush what is due until cancelled. Sleeps without a timer while nothing is folded and nothing withheld."""
         await self._tending.run(self._due_s, self.flush)
 
+    def close(self) -> None:
+        """Write every count, and let go of journald; for the end of the process."""
+        self.flush(everything=True)
+        self._output.close()
+
     def change(self, config: LoggingConfig) -> None:
         """Take level and budget of another configuration from now on. The format stays: it needs a restart."""
         _set_level(config.level)

@@ -31,6 +31,10 @@ class Route(Protocol):
         """Send it without waiting."""
         ...
 
+    def close(self) -> None:
+        """Let go of what is open."""
+        ...
+
 
 class LineRoute:
     """One line an event, on standard error."""
@@ -48,6 +52,9 @@ class LineRoute:
         """Write the line."""
         return self._sink.send(data)
 
+    def close(self) -> None:
+        """The stream is the process's own."""
+
 
 class JournaldRoute:
     """One datagram an event, to journald."""
@@ -63,6 +70,10 @@ class JournaldRoute:
     def send(self, data: bytes) -> bool:
         """Hand the datagram over."""
         return self._socket.send(data)
+
+    def close(self) -> None:
+        """Close the socket; another event opens it again."""
+        self._socket.close()
 
 
 class Output:
@@ -94,8 +105,9 @@ class Output:
         """Write one event, or count it."""
         with self._lock:
             data = self._routes[0].encode(event)
+            events = event.get("folded", 0) + (event.get("event") != FOLDED)
             is_error = event.get("level") in _ERRORS
-            fits = self._budget.spend(len(data), self._monotonic_s(), is_error=is_error)
+            fits = self._budget.spend(len(data), self._monotonic_s(), is_error=is_error, events=events)
             self.tell()
             if fits:
                 self._send(event, data)
@@ -133,6 +145,12 @@ class Output:
         """Events and bytes written, events that took the second route, were withheld by the budget, or lost."""
         with self._lock:
             return {**self._counts, "withheld": self._budget.withheld}
+
+    def close(self) -> None:
+        """Close every route."""
+        with self._lock:
+            for route in self._routes:
+                route.close()
 
     def _send(self, event: Event, data: bytes) -> None:
         """Try the routes in turn; what was missed meanwhile is told by the first event that gets through again."""
