@@ -169,9 +169,10 @@ class Stage:
         if self.leaver is not None:
             found.append(_report_of(self.leaver.child, self.world.leaver_folder / REPORT))
         if self.delivery is not None:
-            folder = self.world.soloists_folder
-            devices = [device for device in self.delivery.devices if device.is_started]
-            found += [_report_of(device, folder / device.name / REPORT) for device in devices]
+            told = [(device, self.world.soloists_folder / device.name / REPORT) for device in self.delivery.devices]
+            # One that Ctrl-C ended before it was up has nothing to report.
+            whole = self.delivery.is_complete
+            found += [_report_of(device, path) for device, path in told if whole or path.exists()]
         return found
 
     def close(self) -> None:
@@ -271,7 +272,7 @@ def _leaver(world: World, office: Office) -> Leaver:
 def _delivery(world: World, office: Office) -> Delivery:
     filling = ("--burst", str(_FILLING_BURST), "--rate", f"{_FILLING_SHARE * FILLING_RATE:g}")
     cast = Cast(_soloist(world, "camera"), _soloist(world, "sensor", *filling), world.ports["authority"])
-    place = Place(world.store, world.kubo_url)
+    place = Place(world.store, world.kubo_url, world.car_file)
     return Delivery(office, make_papers(world.models_folder), cast, place, (GATEWAY, FLEET))
 
 

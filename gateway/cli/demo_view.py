@@ -143,10 +143,10 @@ def _model_lines(report: Mapping[str, Any]) -> Iterator[str]:
     elif report["scored"]:
         digits = "read rightly" if report["digit_correct"] else "NOT read rightly"
         closed = "stayed closed" if report["revoked_grant_refused"] else "was NOT refused"
-        fault = "seen, and nothing else" if report["anomaly_detected"] else "NOT told apart"
-        seconds = report["publish_to_first_score_s"]
-        yield f"models, by {report['models_by']}: {report['scored']} scores, the first image's {seconds} s after finality"
-        yield f"digits were {digits}; without its grant the next version {closed}; a bearing's fault was {fault}"
+        fault = "seen" if report["anomaly_detected"] else "NOT told apart"
+        first = f"the first image was read {report['publish_to_first_score_s']} s after finality"
+        yield f"models, by {report['models_by']}: {report['scored']} messages scored; {first}"
+        yield f"digits {digits}, the version without a grant {closed}, a fault among good readings {fault}"
 
 
 def _listed(names: Mapping[str, str], report: Mapping[str, Any]) -> str:

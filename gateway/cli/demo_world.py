@@ -98,8 +98,13 @@ class World:
 
     @property
     def store(self) -> Path:
-        """The publisher's block store; the gateway's too, when nothing else carries the bundles."""
+        """The publisher's block store."""
         return self.folder / "blocks"
+
+    @property
+    def car_file(self) -> Path:
+        """What is carried to the gateway where no IPFS node does it."""
+        return self.folder / "bundles.car"
 
     @property
     def kubo_url(self) -> str:
@@ -188,15 +193,14 @@ port = 0
 
 
 def _models_text(world: World) -> str:
-    """Which models run, and where their blocks come from: Kubo alone where there is one, so that it is shown."""
+    """Which models run, and the one way on which their blocks come; the gateway's own block store is another one."""
     if world.no_models:
         return ""
-    source, store = ("store", world.store) if not world.kubo else (f"kubo:{world.kubo_url}", world.folder / "cache")
+    source = f"kubo:{world.kubo_url}" if world.kubo else f"car:{world.car_file}"
     return f"""[models]
 enabled = ["{READER}", "{DETECTOR}"]
 [ipfs]
-sources = ["{source}"]
-block_store = {_quoted(store)}
+sources = [{json.dumps(source)}]
 """
 
 

@@ -12,12 +12,14 @@ import psutil
 import pytest
 
 from firmware_sim.scenarios import SCENARIOS
+from gateway.cli.demo_kubo import find_kubo
 
 SECURENET = (sys.executable, "-m", "gateway", "demo")
 DUE = {
     *("sent", "acknowledged", "accepted", "rejected", "honest_rejected", "hostile_accepted", "lost"),
     *("log_size", "root", "p50_ms", "p99_ms", "proofs_verified"),
     *("anchors_final", "gas_per_message", "proof_chain_verified", "revocation_effective"),
+    *("digit_correct", "revoked_grant_refused", "anomaly_detected", "publish_to_first_score_s", "scored"),
 }
 
 
@@ -94,7 +96,41 @@ def test_a_short_demo_shows_every_scenario_and_keeps_every_promise(tmp_path):
     assert report["revocation_effective"] is True
     assert 0 <= report["revocation_s"] <= 10
     assert report["rejected"]["device-revoked"] > report["scenarios"]["revoked"]["sent"]
+    assert report["digit_correct"] is True
+    assert report["revoked_grant_refused"] is True
+    assert report["anomaly_detected"] is True
+    assert 0 <= report["publish_to_first_score_s"] <= 10
+    assert report["scored"] > 28  # the bearing's readings after the first 511; the images beside them
+    assert report["models_by"] == ("kubo" if find_kubo("") else "store")
+    assert report["models_missing"] is None
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_without_an_ipfs_node_the_block_store_carries_the_models(tmp_path):
+    kept = tmp_path / "kept"
+    process = start(tmp_path, "--duration", "3", "--kubo", "none", "--keep", str(kept), "--json")
+    out, err = process.communicate(timeout=220)
+    assert process.returncode == 0, (out, err)
+    report = json.loads(out)
+    assert report["models_by"] == "store"
+    assert (report["digit_correct"], report["revoked_grant_refused"], report["anomaly_detected"]) == (True,) * 3
+    typed = (kept / "operator" / "typed.txt").read_text()
+    assert typed.count("securenet model publish ") == 3
+    assert "--kubo" not in typed
+    assert not (kept / "kubo").exists()
+    audit = json.loads(audited(kept))
+    assert audit["findings"] == []
+    issued = [(line["model"], line["version"]) for line in audit["newest"] if line["event"] == "issue"]
+    assert sorted(set(issued)) == [("mnist", 1), ("mnist", 2), ("nab", 1)]
+
+
+def audited(kept):
+    """What the authority wrote down, asked of what is left of the demo."""
+    where = ("--dir", kept / "models/authority", "--passphrase-file", kept / "models/authority.pass")
+    command = [sys.executable, "-m", "gateway", "authority", "audit", *map(str, where), "--json"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
 
 
 @pytest.mark.slow
@@ -107,6 +143,9 @@ def test_without_a_chain_the_registry_file_says_who_may_speak(tmp_path):
     report = json.loads(out)
     chain = ("anchors_final", "gas_per_message", "proof_chain_verified", "revocation_effective", "revocation_s")
     assert [report[name] for name in chain] == [None] * 5
+    models = ("digit_correct", "revoked_grant_refused", "anomaly_detected", "publish_to_first_score_s", "scored")
+    assert [report[name] for name in models] == [None] * 5
+    assert "--no-chain" in report["models_missing"]
     assert report["proofs_verified"] == 1
     assert "[chain]" not in (kept / "gateway.toml").read_text()
 
@@ -125,6 +164,7 @@ def test_ctrl_c_ends_the_demo_early_and_cleanly(tmp_path):
     assert report["problems"] == []
     assert report["anchors_final"] >= 1
     assert report["revocation_effective"] is False  # nobody was revoked yet
+    assert report["revoked_grant_refused"] is False  # likewise, and no problem
     assert "Traceback" not in out + err
     assert gone(children)
     assert list((tmp_path / "tmp").iterdir()) == []
@@ -148,7 +188,10 @@ def test_ctrl_c_ends_the_preparations_at_once(tmp_path):
 def test_a_killed_demo_leaves_no_process_behind(tmp_path):
     process = start(tmp_path, "--duration", "600")
     children = wait_for_leaver(process)
-    assert len(children) >= 6  # broker, chain, gateway, its worker, fleet, the device that is revoked
+    names = [" ".join(child.cmdline()) for child in children if child.is_running()]
+    for part in ("devchain", "gateway.toml", "authority", "firmware_sim.cli", "firmware_sim.solo"):
+        assert any(part in name for name in names), (part, names)
+    assert any("--offline" in name for name in names) == bool(find_kubo(""))
     process.kill()
     process.communicate(timeout=20)
     assert gone(children)
