@@ -22,7 +22,7 @@ from gateway.vault.cid import Codec, parse_cid
 Lane = Generator[None, None, None]
 Answer = Generator[None, None, dict[str, Any]]
 
-_PATIENCE_S: Final = 60.0
+_PATIENCE_S: Final = 40.0
 _READING_S: Final = 2.0
 """So long the camera is heard with the model in force, and once more after the refusal."""
 _STORE_BYTES: Final = 1 << 30
@@ -209,7 +209,7 @@ class Delivery:
         yield from self._publish(second)
         self._tell("the grant is taken back, and the next version is published")
         yield from self._until(lambda: self._model(READER, "refused") == 2)  # noqa: PLR2004 -- the next version
-        self._tell("the gateway cannot open the next version, and reads on with the one before")
+        self._tell("the gateway cannot open it, and reads on with the version before")
         yield from self._wait(_READING_S)
         self.cast.camera.ask_to_end()
 
@@ -239,7 +239,7 @@ class Delivery:
         return said
 
     def _until(self, seen: Callable[[], bool], child: Child | None = None) -> Lane:
-        """Wait until it is seen, a minute at most: what never came is the judge's to name."""
+        """Wait until it is seen, but not for ever: what never came is the judge's to name."""
         deadline_s = monotonic() + _PATIENCE_S
         while not seen():
             if child is not None:
