@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -98,7 +99,7 @@ async def _pour(  # noqa: PLR0913 -- the two ends of a pipe
     request: web.Request, response: web.StreamResponse, writer: Writer, *, take: Take, found: Slice, limit: int
 ) -> None:
     """Write slice after slice until there are no more, or enough, or the time is up."""
-    desk, loop_time = request.app[DESK], request.loop.time
+    desk, loop_time = request.app[DESK], asyncio.get_running_loop().time
     end_s = loop_time() + EXPORT_LIMIT_S
     while True:
         await response.write(writer.rows(found.rows))
