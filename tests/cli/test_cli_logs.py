@@ -2,12 +2,15 @@ import gzip
 import io
 import json
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import structlog
@@ -24,6 +27,7 @@ from gateway.ops.events import TEXT, Filters, parse_line, parse_moment, read_eve
 from gateway.ops.exitcodes import ExitCode
 from gateway.ops.logging import configure_logging
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "operations" / "events.md"
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
@@ -299,3 +303,23 @@ def test_help_names_the_reasons_and_the_page():
 def test_a_missing_file_of_a_source_is_a_sentence(tmp_path):
     with pytest.raises(Exception, match="is not there"):
         list(file_lines(tmp_path / "none"))
+
+
+def test_every_command_of_the_events_page_runs(securenet, journald, journal_log, log_file):
+    journal_log.warning("message.rejected", device="urn:dev:mac:0024befffe804ff1", reason="bad-signature")
+    journald.records(1, "SECURENET_REASON=bad-signature")
+    commands = re.findall(r"^    ((?:securenet logs|journalctl) .*)$", PAGE.read_text("utf-8"), re.MULTILINE)
+    assert len(commands) >= 6
+    for command in commands:
+        program, *options = shlex.split(command.replace("/var/log/securenet.log", str(log_file)))
+        if "--file" not in options:
+            options.append(f"--namespace={journald.namespace}")
+        if "--follow" in options:
+            options.remove("--follow")  # followed in a test above
+        if program == "journalctl":
+            done = subprocess.run([program, "--no-pager", *options], capture_output=True, check=True, timeout=20)
+            assert b"urn:dev:mac:0024befffe804ff1" in done.stdout, command
+        else:
+            done = securenet(*options)
+            assert done.exit_code == ExitCode.OK, (command, done.stderr)
+            assert "anchor" in command or "message.rejected" in done.stdout, command

@@ -1,4 +1,4 @@
-"""No secret and no payload comes out of a whole gateway at level debug, whatever it is sent: every key is looked for."""
+"""No secret and no payload comes out of a whole gateway at level debug, whatever it is sent."""
 
 from __future__ import annotations
 
