@@ -7,12 +7,12 @@ gateway never sees that. ``judge_models`` compares it with the verdicts in the l
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.cli.demo_custody import logged_entries
-from gateway.cli.demo_models import Delivery
+from gateway.cli.demo_models import STORE_BYTES, Delivery
 from gateway.cli.demo_papers import DETECTOR, READER
 from gateway.cli.demo_parts import DemoError
 from gateway.cli.proof_chain import ask_each
@@ -20,6 +20,10 @@ from gateway.config.model import Config
 from gateway.journal import Reader
 from gateway.message import Verdict
 from gateway.tlog.entry import MessageEntry, ModelEntry
+from gateway.vault.blocks import BlockStore
+from gateway.vault.cid import parse_cid
+from gateway.vault.manifest import parse_envelope, parse_payload
+from gateway.vault.refusal import ModelRefused
 
 if TYPE_CHECKING:
     from gateway.chain.evidence import Source
@@ -59,6 +63,14 @@ class Logged(NamedTuple):
 
     messages: Mapping[bytes, MessageEntry]
     events: Sequence[ModelEntry]
+
+
+class Published(NamedTuple):
+    """The publisher's word: when the reader was final, None: never; and for whom each of its versions has keys."""
+
+    final_s: int | None
+    keys: Sequence[Collection[str]]
+    gateway: str
 
 
 class Judged(NamedTuple):
@@ -145,20 +157,38 @@ def final_s(config: Config, delivery: Delivery, confirmations: int) -> int | Non
     return None if delivery.block is None else time_of_block(config, delivery.block + confirmations)
 
 
-def judge_models(devices: Devices, logged: Logged, publication_s: int | None) -> Judged:
+def keys_in(store: Path, manifests: Sequence[str]) -> tuple[Collection[str], ...]:
+    """For whom there are keys in the manifests that lie in the publisher's store.
+
+    Raises:
+        DemoError: a manifest is not there, or is none.
+    """
+    blocks, found = BlockStore(store, STORE_BYTES), []
+    for name in manifests:
+        block = blocks.get(parse_cid(name))
+        if block is None:
+            raise DemoError(f"the manifest {name} is not in the publisher's store")
+        try:
+            found.append(tuple(parse_payload(parse_envelope(block.data).payload).wrapped))
+        except ModelRefused as refused:
+            raise DemoError(f"the manifest {name} cannot be read: {refused}") from None
+    return tuple(found)
+
+
+def judge_models(devices: Devices, logged: Logged, published: Published) -> Judged:
     """Whether the digits were right, the next version stayed closed, and the fault alone was seen (pure).
 
     Args:
         devices: what was sent.
         logged: what the log says.
-        publication_s: when the reader's publication was final; None when it never was.
+        published: when, and for whom.
     """
     loaded = _first(logged, READER, "loaded")
     digits = tuple(_digit_faults(devices, logged, loaded))
-    grant = tuple(_grant_faults(devices, logged, loaded))
+    grant = (*_key_faults(published), *_grant_faults(devices, logged, loaded))
     fault = tuple(_fault_faults(devices, logged))
     scored = [entry for entry in logged.messages.values() if entry.verdict is not Verdict.UNSCORED]
-    seconds, late = _seconds(devices, logged, publication_s)
+    seconds, late = _seconds(devices, logged, published.final_s)
     problems = tuple(dict.fromkeys((*_lost(devices, logged), *digits, *grant, *fault, *late)))
     return Judged(not digits, not grant, not fault, seconds, len(scored), problems)
 
@@ -212,6 +242,14 @@ def _grant_faults(devices: Devices, logged: Logged, loaded: ModelEntry | None) -
     after = [entry for _, entry in _read(devices, logged) if entry.time_ms > refused.time_ms]
     if not after or loaded is None or any(entry.model != loaded.manifest for entry in after):
         yield "the version before did not read on after the refusal"
+
+
+def _key_faults(published: Published) -> Iterator[str]:
+    for version, keys in enumerate(published.keys, start=1):
+        if (published.gateway in keys) != (version == 1):
+            yield f"version {version} of the reader has {'a' if version > 1 else 'no'} key for this gateway"
+        if not set(keys) - {published.gateway}:
+            yield f"version {version} of the reader has no key for the second gateway"
 
 
 def _fault_faults(devices: Devices, logged: Logged) -> Iterator[str]:

@@ -25,7 +25,7 @@ Answer = Generator[None, None, dict[str, Any]]
 _PATIENCE_S: Final = 40.0
 _READING_S: Final = 2.0
 """So long the camera is heard with the model in force, and once more after the refusal."""
-_STORE_BYTES: Final = 1 << 30
+STORE_BYTES: Final = 1 << 30
 _SERVING: Final = "serving publishers on"
 
 
@@ -51,7 +51,7 @@ def write_car(path: Path, store: Path, names: Sequence[str]) -> None:
     Raises:
         DemoError: a file is not there, or has more than one block.
     """
-    blocks, roots = BlockStore(store, _STORE_BYTES), [parse_cid(name) for name in names]
+    blocks, roots = BlockStore(store, STORE_BYTES), [parse_cid(name) for name in names]
     parts = [car.header(roots)]
     for root in roots:
         block = blocks.get(root) if root.codec is Codec.RAW else None
@@ -78,6 +78,8 @@ class Delivery:
         self.cast = cast
         self.block: int | None = None
         """Where the reader's first version was published."""
+        self.manifests: list[str] = []
+        """The reader's versions, by the CIDs of their manifests in the publisher's store."""
         self.is_complete = False
         self._office = office
         self._papers = papers
@@ -200,13 +202,16 @@ class Delivery:
         """The reader is published while a camera looks; the grant is taken back; the next version stays closed."""
         yield from self._until(lambda: self._playing and self._model(DETECTOR, "newest") == 1)
         first, second = self._papers.readers
-        self.block = int((yield from self._publish(first))["block"])
+        said = yield from self._publish(first)
+        self.block = int(said["block"])
+        self.manifests.append(said["manifest_cid"])
         self._tell("a reader of digits is published")
         yield from self._until(lambda: self._model(READER, "running") == 1)
         self._tell("the gateway has opened it, and reads what the camera sees")
         yield from self._wait(_READING_S)
         yield from self._do(PUBLISHER, "model", "ungrant", READER, self._gateway, *self._office.configured)
-        yield from self._publish(second)
+        said = yield from self._publish(second)
+        self.manifests.append(said["manifest_cid"])
         self._tell("the grant is taken back, and the next version is published")
         yield from self._until(lambda: self._model(READER, "refused") == 2)  # noqa: PLR2004 -- the next version
         self._tell("the gateway cannot open it, and reads on with the version before")

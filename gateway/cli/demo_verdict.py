@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 from gateway.cli.demo_audit import Findings, audit
 from gateway.cli.demo_chain import CONFIRMATIONS, Office
 from gateway.cli.demo_custody import Due, ask_the_chain, judge_anchors, logged_of, read_the_journal
-from gateway.cli.demo_delivered import NO_MODELS, final_s, judge_models, read_devices, read_log
+from gateway.cli.demo_delivered import (
+    NO_MODELS,
+    Published,
+    final_s,
+    judge_models,
+    keys_in,
+    read_devices,
+    read_log,
+)
 from gateway.cli.demo_leaver import Leaver, Revocation, judge_revocation
 from gateway.cli.demo_stage import Stage
 from gateway.cli.demo_world import RECORD, World
@@ -183,6 +191,8 @@ def _judge_models(stage: Stage, config: Config, reader: Reader) -> tuple[dict[st
         return NO_MODELS | {"models_by": None, "models_missing": world.no_models}, ()
     folder = world.soloists_folder
     devices = read_devices(folder / "camera" / RECORD, folder / "sensor" / RECORD)
-    judged = judge_models(devices, read_log(reader), final_s(config, delivery, CONFIRMATIONS))
+    when_s = final_s(config, delivery, CONFIRMATIONS)
+    published = Published(when_s, keys_in(world.store, delivery.manifests), config.gateway.id)
+    judged = judge_models(devices, read_log(reader), published)
     facts = judged.facts() | {"models_by": "kubo" if world.kubo else "store", "models_missing": None}
     return facts, judged.problems if delivery.is_complete else ()

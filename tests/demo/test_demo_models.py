@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cli.demo_delivered import IN_FORCE_S, Devices, Logged, Said, judge_models, read_devices, said_in
+from gateway.cli.demo_delivered import (
+    IN_FORCE_S,
+    Devices,
+    Logged,
+    Published,
+    Said,
+    judge_models,
+    read_devices,
+    said_in,
+)
 from gateway.cli.demo_kubo import _alone, find_kubo
 from gateway.cli.demo_models import write_car
 from gateway.cli.demo_papers import DETECTOR, MODELS, READER, card_of, make_papers, why_no_models
@@ -28,6 +37,8 @@ EVENTS = (
     ModelEntry(LOADED_MS, READER, 1, READS, "loaded", None),
     ModelEntry(REFUSED_MS, READER, 2, b"n" * 32, "refused", "not-granted"),
 )
+
+PUBLISHED = Published(FINAL_S, (("demo-gw", "demo-gw-2"), ("demo-gw-2",)), "demo-gw")
 
 
 def digest_of(kind, number):
@@ -63,11 +74,11 @@ def story():
     return Devices(images, readings), logged
 
 
-def judged(change=None, events=EVENTS, final_s=FINAL_S, devices=None):
+def judged(change=None, events=EVENTS, published=PUBLISHED, devices=None):
     sent, logged = story()
     if change is not None:
         logged = {digest: change(each) or each for digest, each in logged.items()}
-    return judge_models(devices(sent) if devices else sent, Logged(logged, events), final_s)
+    return judge_models(devices(sent) if devices else sent, Logged(logged, events), published)
 
 
 def test_a_story_as_it_must_be_has_no_problem():
@@ -138,6 +149,20 @@ def test_a_grant_that_did_not_count_is_found(events, words):
     assert any(words in problem for problem in found.problems), found.problems
 
 
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ((("demo-gw", "demo-gw-2"), ("demo-gw", "demo-gw-2")), "version 2 of the reader has a key for this gateway"),
+        ((("demo-gw-2",), ("demo-gw-2",)), "version 1 of the reader has no key for this gateway"),
+        ((("demo-gw", "demo-gw-2"), ()), "no key for the second gateway"),
+    ],
+)
+def test_a_version_with_a_key_for_whom_it_must_not_have_one_is_found(keys, words):
+    found = judged(published=PUBLISHED._replace(keys=keys))
+    assert not found.revoked_grant_refused
+    assert any(words in problem for problem in found.problems), found.problems
+
+
 def test_the_version_before_must_read_on_after_the_refusal():
     assert not judged(
         lambda each: entry(each.digest, each.time_ms) if each.label and each.time_ms > REFUSED_MS else None
@@ -173,7 +198,7 @@ def test_the_fault_is_seen_only_when_every_good_reading_is_called_normal(number,
     before = logged[said.digest]
     model = None if verdict is Verdict.UNSCORED else DETECTS
     logged[said.digest] = before._replace(verdict=verdict, model=model)
-    found = judge_models(sent, Logged(logged, EVENTS), FINAL_S)
+    found = judge_models(sent, Logged(logged, EVENTS), PUBLISHED)
     good = {"filling": Verdict.UNSCORED, "before": Verdict.NORMAL, "after": Verdict.NORMAL}
     if said.kind == "fault":
         assert found.anomaly_detected == (before.verdict is not Verdict.ANOMALOUS or verdict is Verdict.ANOMALOUS)
@@ -184,17 +209,18 @@ def test_the_fault_is_seen_only_when_every_good_reading_is_called_normal(number,
 def test_a_message_that_was_refused_or_lost_is_told():
     sent, logged = story()
     refused = sent._replace(images=[sent.images[0]._replace(outcome="rate-limited"), *sent.images[1:]])
-    assert any("rate-limited" in each for each in judge_models(refused, Logged(logged, EVENTS), FINAL_S).problems)
+    assert any("rate-limited" in each for each in judge_models(refused, Logged(logged, EVENTS), PUBLISHED).problems)
     del logged[sent.readings[5].digest]
-    assert any("not in the log" in each for each in judge_models(sent, Logged(logged, EVENTS), FINAL_S).problems)
+    assert any("not in the log" in each for each in judge_models(sent, Logged(logged, EVENTS), PUBLISHED).problems)
 
 
 def test_a_model_that_takes_too_long_is_told():
-    found = judged(final_s=FINAL_S - IN_FORCE_S)
+    found = judged(published=PUBLISHED._replace(final_s=FINAL_S - int(IN_FORCE_S)))
     assert found.seconds == 11.5
     assert any("10 s are allowed" in problem for problem in found.problems)
-    assert judged(final_s=None).seconds is None
-    assert judged(final_s=None).problems
+    never = judged(published=PUBLISHED._replace(final_s=None))
+    assert never.seconds is None
+    assert never.problems
 
 
 def test_a_record_that_is_none_is_told_and_a_silent_device_has_none(tmp_path):
