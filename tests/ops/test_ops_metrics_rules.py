@@ -291,15 +291,9 @@ def test_the_dashboard_is_one_that_grafana_takes():
 
 
 def test_promtool_can_read_every_expression_of_the_dashboard(tmp_path):
-    rules = [
-        {"record": f"dashboard:{number}", "expr": expr.replace("$__rate_interval", "5m")}
-        for number, expr in enumerate(expr for expr in expressions() if not expr.startswith("label_values"))
-    ]
-    assert len(rules) > 20
+    asked = [expr.replace("$__rate_interval", "5m") for expr in expressions() if not expr.startswith("label_values")]
+    assert len(asked) > 20
+    recorded = [{"record": "dashboard:" + "x" * number, "expr": expr} for number, expr in enumerate(asked, 1)]
     file = tmp_path / "dashboard.yml"
-    for rule in rules:
-        rule["record"] = (
-            "dashboard:" + "abcdefghij"[int(rule["record"].split(":")[1]) % 10] + rule["record"].split(":")[1]
-        )
-    file.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+    file.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": recorded}]}))
     promtool("check", "rules", file)
