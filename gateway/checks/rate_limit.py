@@ -41,15 +41,14 @@ class TokenBuckets:
         self._full_at: dict[str, float] = {}
 
     def retune(self, rate_per_s: float, burst: int, capacity: int) -> None:
-        """Change the limits; what every key has spent so far stays spent, as the time until its bucket is full.
+        """Change the limits. Every key starts anew with a full bucket, which errs towards the senders.
 
         Raises:
             ValueError: as from the constructor; nothing is changed.
         """
         fresh = TokenBuckets(rate_per_s, burst, capacity)
         self._interval, self._tolerance, self._capacity = fresh._interval, fresh._tolerance, fresh._capacity
-        while len(self._full_at) > capacity:
-            del self._full_at[next(iter(self._full_at))]
+        self._full_at = {}
 
     def credit(self, gap_s: float, now_s: float) -> None:
         """Owe every key what ``gap_s`` seconds refill, for as long again (a minute at least) from ``now_s``.

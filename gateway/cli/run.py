@@ -4,34 +4,44 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from gateway.chain.port import ChainMisconfigured
-from gateway.cli.options import config_at, config_option
+from gateway.cli.options import config_option
 from gateway.cli.output import CliError, json_option
 from gateway.crypto.anchoring_key import ChainExtraMissing
 from gateway.journal import JournalBusy, JournalError, JournalTooNew
 from gateway.ops.control import ControlError
 from gateway.ops.exitcodes import ExitCode
+from gateway.ops.lean import structlog
 from gateway.ops.logging import configure_logging
 from gateway.ops.secrets import SecretError
 from gateway.registry.file import RegistryError
 
+if TYPE_CHECKING:
+    from gateway.config.model import Config
+    from gateway.ops.last_good import Source
+
 
 @click.command()
 @config_option
+@click.option(
+    "--fallback", is_flag=True, help="When the configuration is refused, start with the last one that was good."
+)
 @json_option
 @click.pass_context
-def run(context: click.Context, config_path: Path) -> None:
-    """Run the gateway until SIGTERM or Ctrl-C. SIGHUP reads the registry anew.
+def run(context: click.Context, config_path: Path, *, fallback: bool) -> None:
+    """Run the gateway until SIGTERM or Ctrl-C. SIGHUP reads configuration and registry anew.
 
     The log goes to standard error; [logging] chooses its form.
     """
     from gateway import app  # noqa: PLC0415 -- transports and all: a broken config is told before they load
 
-    config = config_at(config_path)
+    config, source = _configuration(config_path, fallback=fallback)
     configured = configure_logging(config.logging)
+    _tell_of_fallback(source)
     try:
         code = asyncio.run(app.run(config))
     except RegistryError as error:
@@ -51,3 +61,32 @@ def run(context: click.Context, config_path: Path) -> None:
     finally:
         configured.flush(everything=True)
     context.exit(int(code))
+
+
+def _configuration(path: Path, *, fallback: bool) -> tuple[Config, Source]:
+    """The operator's configuration; or the last good one, where it is refused and that is wanted."""
+    from gateway.config.load import ConfigError, parse_config  # noqa: PLC0415 -- lazy: --help stays fast
+    from gateway.ops.last_good import Source, last_good, read_config_text  # noqa: PLC0415 -- likewise
+
+    text = ""
+    try:
+        text = read_config_text(path)
+        return parse_config(text, path), Source(path, text)
+    except ConfigError as error:
+        refused = error
+    found = last_good(text) if fallback else None
+    if found is None:
+        hint = "\nThere is no last good configuration to fall back to." if fallback else ""
+        faults = [fault._asdict() for fault in refused.faults]
+        raise CliError(ExitCode.CONFIG, f"{refused}{hint}", faults)
+    config, good = found
+    return config, Source(path, good, refused)
+
+
+def _tell_of_fallback(source: Source) -> None:
+    """Say loudly that the operator's file is not what runs."""
+    if source.broken is not None:
+        from gateway.ops.last_good import fault_facts  # noqa: PLC0415 -- lazy: --help stays fast
+
+        facts = fault_facts(source.broken.faults)
+        structlog.get_logger("config").error("config.fallback", path=str(source.path), **facts)

@@ -139,6 +139,10 @@ class CoapTransport:
                 self._set_status(LinkState.STOPPED, "closed")
             self._done.set()
 
+    def retune(self, limits: LimitsConfig) -> None:
+        """Other rates, from the next request on."""
+        self._site.retune(limits)
+
     def stop_intake(self) -> None:
         """Answer new uploads with 5.03; replies to what was handed over are still sent."""
         self._stopping = True

@@ -52,6 +52,10 @@ class PeerLoad:
         self._most_peers = most_peers
         self._peers: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
+    def retune(self, rate_per_s: float, burst: int) -> None:
+        """Follow bucket A to another rate and burst; what was charged stays charged."""
+        self._rate_per_s, self._burst = rate_per_s, float(burst)
+
     def __len__(self) -> int:
         return len(self._peers)
 

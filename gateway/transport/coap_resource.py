@@ -138,6 +138,10 @@ class UploadSite:
         )
         self.pending = PendingReplies(reply_timeout_s, self.counters)
 
+    def retune(self, limits: LimitsConfig) -> None:
+        """Other rates, from the next request on; the size of a message stays."""
+        self._load.retune(limits.coap_peer_rate_per_s, limits.coap_peer_burst)
+
     def handle(self, ask: Ask, payload: bytes, origin: Origin, times: Times, answer: Answer) -> None:
         """Answer one request, now or later. ``ask.protected``: it came out of OSCORE."""
         self.counters["requests"] += 1
