@@ -15,6 +15,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "check-config": ("gateway.cli.config:check_config", "Check the configuration and the files that it names."),
     "show-config": ("gateway.cli.config:show_config", "Print every value in force, defaults included."),
     "example-config": ("gateway.cli.config:example_config", "Print a configuration to start from."),
+    "reload": ("gateway.cli.reload:reload", "Have the running gateway read its configuration anew."),
     "status": ("gateway.cli.status:status", "Ask the running gateway how it is."),
     "doctor": ("gateway.cli.doctor:doctor", "What is wrong, and what to do about it."),
     "logs": ("gateway.cli.logs:logs", "What the gateway said: from the journal or a file, filtered, followed."),
