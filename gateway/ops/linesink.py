@@ -10,6 +10,8 @@ from typing import Final, TextIO
 
 _CHUNK: Final = 4096  # a pipe that may be written takes so much without waiting, and so does a stream socket
 _PATIENCE_MS: Final = 20
+_WELL: Final = 100
+"""So many lines have to go out at once before a reader that was stuck is waited for again."""
 
 
 class LineSink:
@@ -19,7 +21,7 @@ class LineSink:
         self._stream = stream
         self._descriptor: int | None = None
         self._is_torn = False
-        self._is_stuck = False
+        self._well = _WELL
         with contextlib.suppress(io.UnsupportedOperation, AttributeError, ValueError):
             self._descriptor = stream.fileno()
         if self._descriptor is not None:
@@ -34,12 +36,12 @@ class LineSink:
         data = memoryview(b"\n" + line + b"\n" if self._is_torn else line + b"\n")
         written = 0
         try:
-            while written < len(data) and self._poll.poll(0 if self._is_stuck else _PATIENCE_MS):
+            while written < len(data) and self._poll.poll(_PATIENCE_MS if self._well >= _WELL else 0):
                 written += os.write(self._descriptor, data[written : written + _CHUNK])
         except OSError:  # the reader is gone, the disk is full: there is nobody left to tell
-            self._is_stuck = True
-        else:
-            self._is_stuck = written < len(data)
+            written = min(written, len(data) - 1)
+        is_whole = written == len(data)
+        self._well = self._well + 1 if is_whole else 0
         if written:
-            self._is_torn = written < len(data)
-        return written == len(data)
+            self._is_torn = not is_whole
+        return is_whole
