@@ -35,11 +35,9 @@ class LineSink:
             return True
         data = memoryview(b"\n" + line + b"\n" if self._is_torn else line + b"\n")
         written = 0
-        try:
+        with contextlib.suppress(OSError):  # the reader is gone, the disk is full: there is nobody left to tell
             while written < len(data) and self._poll.poll(_PATIENCE_MS if self._well >= _WELL else 0):
                 written += os.write(self._descriptor, data[written : written + _CHUNK])
-        except OSError:  # the reader is gone, the disk is full: there is nobody left to tell
-            written = min(written, len(data) - 1)
         is_whole = written == len(data)
         self._well = self._well + 1 if is_whole else 0
         if written:
