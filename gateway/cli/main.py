@@ -18,6 +18,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "reload": ("gateway.cli.reload:reload", "Have the running gateway read its configuration anew."),
     "status": ("gateway.cli.status:status", "Ask the running gateway how it is."),
     "doctor": ("gateway.cli.doctor:doctor", "What is wrong, and what to do about it."),
+    "support-bundle": ("gateway.cli.support_bundle:support_bundle", "One file for whoever helps; nothing secret."),
     "logs": ("gateway.cli.logs:logs", "What the gateway said: from the journal or a file, filtered, followed."),
     "device": ("gateway.cli.device:device", "Who may speak: list, register, import, suspend, revoke."),
     "miner": ("gateway.cli.miner:miner", "This gateway in the registry on chain."),
@@ -29,6 +30,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "proof": ("gateway.cli.proof:proof", "Export and verify proofs."),
     "key": ("gateway.cli.key:key", "Make, show and rotate the gateway's keys."),
     "authority": ("gateway.cli.authority:authority", "The keys of models: make them, guard them, give them out."),
+    "install": ("gateway.cli.install:install", "Make the gateway a service: user, directories, units."),
+    "uninstall": ("gateway.cli.install:uninstall", "Remove the service; configuration, keys and log stay."),
     "demo": ("gateway.cli.demo:demo", "See it all at work: a broker, a chain, a gateway, a fleet, its attackers."),
 }
 

@@ -122,8 +122,8 @@ async def _facts(config: Config, account: Account, tls: ssl.SSLContext | None) -
     return broker.Facts(_connack(said.properties), kept, subscribed, told, days)
 
 
-def _connack(properties: Any) -> broker.Connack:  # noqa: ANN401 -- mqttium's mapping, or None
-    said = dict(properties or {})
+def _connack(properties: Any) -> broker.Connack:  # noqa: ANN401 -- mqttium's Properties, or None
+    said = {} if properties is None else properties.values
     return broker.Connack(
         session_expiry_s=said.get("session_expiry_interval"),
         receive_maximum=said.get("receive_maximum", 65535),

@@ -6,7 +6,7 @@ What is taken out leaves a mark, so that whoever reads the text sees that someth
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Final
 from urllib.parse import urlsplit
@@ -22,6 +22,19 @@ _NAMED: Final = re.compile(
 )
 _LONG_HEX: Final = re.compile(r"\b(?:0x)?[0-9a-fA-F]{64,}\b")
 _BASE64: Final = re.compile(r"(?<![A-Za-z0-9+/=_-])[A-Za-z0-9+/_-]{43,}={0,2}(?![A-Za-z0-9+/=_-])")
+_SECRET_NAME: Final = re.compile(
+    r"password|passphrase|secret|seed|token|private|mnemonic|authorization|api[_-]?key", re.IGNORECASE
+)
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._:-]+")
+_EDGE: Final = re.compile(r"[._:-]")
+_MAX_EDGES: Final = 400
+
+DEVICE_FIELDS: Final = frozenset({"device", "device_id", "kid", "peer", "client"})
+"""What names a device, or where it is, whatever stands there."""
+KEPT_FIELDS: Final = frozenset(
+    {"sha256", "root", "checkpoint", "tx_hash", "block_hash", "log_key", "manifest_sha256"}
+)
+"""Long values that are public: hashes and public keys."""
 _REFERENCE: Final = re.compile(r"""["']?(credential:[\w.-]+|/[\w./-]*|true|false|\(withheld\)|)["']?\Z""")
 
 
@@ -59,8 +72,33 @@ def plain_url(url: str) -> str:
 
 
 def _named(match: re.Match[str]) -> str:
-    """A value named like a secret, unless it only says where the secret is."""
-    return match[0] if _REFERENCE.fullmatch(match[2]) else f"{match[1]}{MARK}"
+    """A value named like a secret, unless it only says where the secret is; its quotes stay."""
+    value = match[2]
+    if _REFERENCE.fullmatch(value):
+        return match[0]
+    quote = value[0] if value[:1] in {'"', "'"} else ""
+    return f"{match[1]}{quote}{MARK}{quote}"
+
+
+def scrubbed(value: object, ids: Pseudonyms, name: str = "") -> object:
+    """A value of JSON without secrets, and with pseudonyms in the place of device ids.
+
+    Args:
+        value: what JSON can hold.
+        ids: the device ids.
+        name: the name that the value stands under.
+    """
+    if isinstance(value, Mapping):
+        return {ids.apply(redacted(str(key))): scrubbed(each, ids, str(key)) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [scrubbed(each, ids, name) for each in value]
+    if not isinstance(value, str):
+        return value
+    if _SECRET_NAME.search(name) and not _REFERENCE.fullmatch(value):
+        return MARK
+    if name in DEVICE_FIELDS and value:
+        return ids.name(value)
+    return ids.apply(strictly(value) if name not in KEPT_FIELDS else redacted(value))
 
 
 class Pseudonyms:
@@ -68,39 +106,43 @@ class Pseudonyms:
 
     Args:
         salt: random, and forgotten with the bundle: without it whoever has a list of ids could try them.
-        ids: the ids; the longest are replaced first, so that no part of one is left over.
+        ids: the ids that are known; none at all where they may be told.
+        tell: leave the ids as they are.
     """
 
-    def __init__(self, salt: bytes, ids: Iterable[str]) -> None:
+    def __init__(self, salt: bytes, ids: Iterable[str] = (), *, tell: bool = False) -> None:
         self._salt = salt
-        wanted = sorted({each for each in ids if each}, key=len, reverse=True)
-        self._ids = set(wanted)
-        lengths = {len(each) for each in wanted}
-        self._shortest = min(lengths, default=0)
+        self._tell = tell
+        self._ids = set() if tell else {each for each in ids if each}
+        self._longest = max((len(each) for each in self._ids), default=0)
 
     def name(self, device_id: str) -> str:
         """The pseudonym of an id."""
+        if self._tell:
+            return device_id
         return f"device-{sha256(self._salt + device_id.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
 
     def apply(self, text: str) -> str:
-        """``text`` with every id that stands in it by itself replaced."""
-        if not self._ids:
-            return text
-        return _TOKEN.sub(self._token, text)
+        """``text`` with every id in it replaced, wherever it begins and ends at the edge of a word."""
+        return _TOKEN.sub(self._token, text) if self._ids else text
 
     def _token(self, match: re.Match[str]) -> str:
-        """A run of the characters that ids consist of: an id itself, or ids with marks around them."""
+        """A run of the characters that ids consist of: from each edge in it the longest id is looked for."""
         token = match[0]
         if token in self._ids:
             return self.name(token)
-        bare = token.strip(".:-_")
-        if bare in self._ids:
-            return token.replace(bare, self.name(bare))
-        for split in (":", "."):  # "pump-7:", "pump-7.score", "mqtt:pump-7"
-            parts = token.split(split)
-            if len(parts) > 1 and any(part in self._ids for part in parts):
-                return split.join(self.name(part) if part in self._ids else part for part in parts)
-        return token
-
-
-_TOKEN: Final = re.compile(r"[A-Za-z0-9._:-]{1,200}")
+        edges = sorted({0, len(token), *(at for found in _EDGE.finditer(token) for at in found.span())})
+        if len(edges) > _MAX_EDGES:
+            return MARK
+        out, place = [], 0
+        while place < len(edges) - 1:
+            start = edges[place]
+            for last in range(len(edges) - 1, place, -1):
+                if edges[last] - start <= self._longest and token[start : edges[last]] in self._ids:
+                    out.append(self.name(token[start : edges[last]]))
+                    place = last
+                    break
+            else:
+                out.append(token[start : edges[place + 1]])
+                place += 1
+        return "".join(out)
