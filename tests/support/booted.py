@@ -1,7 +1,7 @@
 """A real systemd as PID 1: this machine's own root under a layer that is thrown away, in namespaces of its own.
 
-Nothing is downloaded and nothing of the machine is changed: what the booted system writes goes to a tmpfs. It has its own
-network with nothing but a loopback, and of the machine's own services none is started.
+Nothing is downloaded and nothing of the machine is changed: what the booted system writes goes to a tmpfs. It has a
+network of its own with nothing but a loopback, and of the machine's own services none is started.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ mkdir -p .old
 pivot_root . .old
 umount -l /.old
 mount --make-rshared /
-exec env -i container=securenet-test PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --unit=securenet-test.target
+export container=securenet-test PATH=/usr/sbin:/usr/bin:/sbin:/bin
+exec env -i container=$container PATH=$PATH /lib/systemd/systemd --unit=securenet-test.target
 """
 
 
@@ -116,7 +117,8 @@ class Booted:
         self._cgroup = _own_cgroup()
         self._terminal, slave = pty.openpty()
         threading.Thread(target=self._read, daemon=True).start()
-        enter = f'echo $$ > {self._cgroup}/cgroup.procs; exec unshare -m -p -C -n -u -i --fork --kill-child sh -c "$0" sh $1 $2'
+        unshare = "unshare -m -p -C -n -u -i --fork --kill-child"
+        enter = f'echo $$ > {self._cgroup}/cgroup.procs; exec {unshare} sh -c "$0" sh $1 $2'
         self._outer = subprocess.Popen(
             ["sh", "-c", enter, _SETUP, str(self.folder), str(self.shared)],
             stdin=slave,
