@@ -1,6 +1,7 @@
 """/healthz and /readyz: alive is not ready, every reason has a stable word, and nothing is asked in vain."""
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,13 @@ def test_every_reason_is_explained_in_the_docs():
             if state is not LinkState.UP:
                 assert f"`{transport}-{state.value}`" in text, (transport, state)
     assert {reason for reason in PushbackReason if reason is not PushbackReason.PUSHBACK} <= set(WHY_HELD_BACK)
+
+
+def test_what_is_told_when_it_is_down_is_told_when_it_is_back():
+    """Both halves of each pair are events that the gateway has; another test holds that page to the source."""
+    events = DOCS.with_name("events.md").read_text()
+    pairs = DOCS.read_text().partition("| down | back |")[2].split("\n\n")[0].splitlines()[2:]
+    assert len(pairs) > 8
+    for row in pairs:
+        for name in re.findall(r"`([a-z._]+)`", row):
+            assert f"| `{name}` |" in events, name

@@ -8,7 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from ops_world import World
 
+from gateway.ops.metrics import MetricsPage
 from gateway.ops.metrics_catalogue import FAMILIES, Kind
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
@@ -121,14 +123,14 @@ FIRES = {
 """What changes for each alert to fire, and the labels that it carries."""
 
 
-def promtool(*arguments):
+def promtool(*arguments, given=None):
     found = shutil.which("promtool")
     if found is None:
         message = "promtool is not installed (apt-get install prometheus)"
         if os.environ.get("CI") == "true":
             pytest.fail(message)
         pytest.skip(message)
-    done = subprocess.run([found, *map(str, arguments)], capture_output=True, text=True, check=False)
+    done = subprocess.run([found, *map(str, arguments)], input=given, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -297,3 +299,8 @@ def test_promtool_can_read_every_expression_of_the_dashboard(tmp_path):
     file = tmp_path / "dashboard.yml"
     file.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": recorded}]}))
     promtool("check", "rules", file)
+
+
+async def test_promtool_has_nothing_against_the_page_of_metrics(tmp_path):
+    page = MetricsPage(World(tmp_path).gateway, lambda: 0).render()
+    promtool("check", "metrics", given=page.decode())
