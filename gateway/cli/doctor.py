@@ -58,7 +58,7 @@ def doctor(  # noqa: PLR0913 -- one argument an option
     checks = _chosen(only)
     device = _account(device_credentials) if device_credentials is not None else None
     borrow_credentials(unit)
-    _be_quiet()
+    be_quiet()
 
     async def ask() -> list[Finding]:
         return await examine(await survey(config_path, offline=offline, unit=unit, device=device), checks)
@@ -71,7 +71,7 @@ def doctor(  # noqa: PLR0913 -- one argument an option
         click.get_current_context().exit(int(EXIT[severity]))
 
 
-def _be_quiet() -> None:
+def be_quiet() -> None:
     """What the rooms would log is in the findings already."""
     import logging  # noqa: PLC0415 -- lazy: --help stays fast
 
