@@ -1,7 +1,9 @@
 """The part of a manifest that detection reads, as CBOR values: ``gateway.detection.spec`` and back.
 
-Every member is always written, also where it has the value that it has by default: a spec has one spelling. What is
-read is checked as a whole: the columns fill the shape, the smoke test has as many numbers as model and meaning need.
+Every member is always written, also where it has the value that it has by default: a spec has one spelling. What came
+to the format later is a member of the kinds that need it alone, so that a manifest without such a kind stays what it
+was, byte for byte, and a reader that does not know the kind refuses it. What is read is checked as a whole: the
+columns fill the shape, the smoke test has as many numbers as model and meaning need.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 from math import prod
 from typing import Final
 
+from gateway.detection.features import SpecFault, check_record
 from gateway.detection.spec import (
     Column,
     ColumnKind,
@@ -16,6 +19,7 @@ from gateway.detection.spec import (
     ModelSpec,
     OutputKind,
     OutputSpec,
+    Record,
     Selector,
     SmokeTest,
     TensorInput,
@@ -35,6 +39,8 @@ SPEC_MEMBERS: Final = ("inputs", "outputs", "smoke", "selector")
 
 _INPUTS: Final = ("columns", "tensor", "window", "shape")
 _COLUMN: Final = ("name", "kind", "missing", "low", "high", "log1p", "mean", "scale", "vocabulary")
+_RECORD_COLUMN: Final = (*_COLUMN, "record")
+_RECORD: Final = ("short", "long", "steps", "after")
 _TENSOR: Final = ("name", "length", "low", "high", "mean", "scale")
 _OUTPUTS: Final = ("kind", "threshold", "labels")
 _SMOKE: Final = ("inputs", "expected", "tolerance")
@@ -77,7 +83,8 @@ def read_spec(inputs: object, outputs: object, smoke: object, selector: object) 
 
 
 def _column_value(column: Column) -> dict[str, object]:
-    return {
+    record = {} if column.record is None else {"record": dict(zip(_RECORD, column.record, strict=True))}
+    return record | {
         "name": column.name,
         "kind": str(column.kind),
         "missing": None if column.missing is None else float(column.missing),
@@ -106,7 +113,11 @@ def _read_inputs(value: object) -> InputSpec:
 
 
 def _read_column(value: object, what: str) -> Column:
-    name, kind, missing, low, high, log1p, mean, scale, vocabulary = members(value, what, _COLUMN)
+    recording = isinstance(value, dict) and value.get("kind") == ColumnKind.RECORD
+    *plain, vocabulary, record = (
+        members(value, what, _RECORD_COLUMN) if recording else (*members(value, what, _COLUMN), None)
+    )
+    name, kind, missing, low, high, log1p, mean, scale = plain
     if kind not in list(ColumnKind):
         raise malformed(f"{what} are of the kinds {', '.join(ColumnKind)}")
     column = Column(
@@ -119,11 +130,22 @@ def _read_column(value: object, what: str) -> Column:
         number(mean, what),
         number(scale, what),
         texts(vocabulary, what, WORDS_MAX),
+        _read_record(record, f"{what}.record") if recording else None,
     )
     _check_range(column.low, column.high, column.scale, what)
     if (column.kind is ColumnKind.CATEGORY) != bool(column.vocabulary):
         raise malformed(f"{what} have a vocabulary exactly when they are categories")
     return column
+
+
+def _read_record(value: object, what: str) -> Record:
+    short, long, steps, after = members(value, what, _RECORD)
+    record = Record(count(short, what, 1), count(long, what), flag(steps, what), count(after, what))
+    try:
+        check_record(record)
+    except SpecFault as fault:
+        raise malformed(f"{what}: {fault}") from None
+    return record
 
 
 def _read_tensor(value: object) -> TensorInput:

@@ -227,11 +227,39 @@ def decipher(ciphertext, key, context):
     return out
 
 
+COLUMN = {"name", "kind", "missing", "low", "high", "log1p", "mean", "scale", "vocabulary"}
+KINDS = {
+    "reading": COLUMN,
+    "category": COLUMN,
+    "statistic": COLUMN,
+    "record": COLUMN | {"record"},
+}
+
+
+def check_columns(columns):
+    """Rule 9: the kinds, what each says, and what a record column looks back at."""
+    for column in columns:
+        if not isinstance(column, dict) or set(column) != KINDS.get(column.get("kind")):
+            raise Refused("manifest-malformed")
+        if column["kind"] != "record":
+            continue
+        record = column["record"]
+        if not isinstance(record, dict) or set(record) != {"short", "long", "steps", "after"}:
+            raise Refused("manifest-malformed")
+        short, long, steps, after = (record[name] for name in ("short", "long", "steps", "after"))
+        if [type(value) for value in (short, long, steps, after)] != [int, int, bool, int] or short < 1:
+            raise Refused("manifest-malformed")
+        reach = short + 1 if steps else max(short, long)
+        if (steps and long) or (long and long <= short) or long < 0 or reach > 512 or not reach < after <= 65536:
+            raise Refused("manifest-malformed")
+
+
 def open_bundle(envelope, ciphertext, *, alg, public_key, gateway, private):
     """The manifest's payload and the model."""
     manifest = cbor(payload_of(envelope, alg, public_key))
     if not isinstance(manifest, dict) or set(manifest) != TOP or manifest["format"] != "tflite":
         raise Refused("manifest-malformed")
+    check_columns(manifest["inputs"]["columns"])
     if gateway not in manifest["keys"]:
         raise Refused("not-a-recipient")
     said = manifest["ciphertext"]

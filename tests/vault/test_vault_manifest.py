@@ -2,6 +2,7 @@ import struct
 
 import cbor2
 import pytest
+import second_reader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vault_kit import MODEL_ID, PLAIN, PUBLISHER, SIGNER, SPEC, manifest_of, secret, sign, signed
@@ -15,6 +16,7 @@ from gateway.detection.spec import (
     ModelSpec,
     OutputKind,
     OutputSpec,
+    Record,
     Selector,
     SmokeTest,
     TensorInput,
@@ -33,6 +35,7 @@ from gateway.vault.manifest import (
     read_manifest,
     sign_manifest,
 )
+from gateway.vault.manifest_spec import spec_values
 from gateway.vault.refusal import ModelRefusal, ModelRefused
 from gateway.vault.wrap import Kem, Wrapped
 
@@ -82,6 +85,10 @@ TEXTS = st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 SCALES = FLOATS.filter(bool)
 DIGESTS = st.binary(min_size=32, max_size=32)
+RECORDS = st.one_of(
+    st.builds(Record, st.integers(1, 500), st.just(0), st.booleans(), st.integers(502, 65536)),
+    st.builds(Record, st.integers(1, 9), st.integers(10, 512), st.just(False), st.integers(513, 65536)),
+)
 RANGES = st.tuples(FLOATS, FLOATS).map(sorted)
 
 
@@ -91,8 +98,9 @@ def columns(draw):
     kind = draw(st.sampled_from(list(ColumnKind)))
     words = draw(st.lists(TEXTS, min_size=1, max_size=4, unique=True)) if kind is ColumnKind.CATEGORY else ()
     missing = draw(st.none() | FLOATS)
+    record = draw(RECORDS) if kind is ColumnKind.RECORD else None
     return Column(
-        draw(TEXTS), kind, missing, low, high, draw(st.booleans()), draw(FLOATS), draw(SCALES), tuple(words)
+        draw(TEXTS), kind, missing, low, high, draw(st.booleans()), draw(FLOATS), draw(SCALES), tuple(words), record
     )
 
 
@@ -336,6 +344,54 @@ WRONG = [
     (["selector", "domains"], ["a"] * 2, "a text twice"),
     (["selector", "domains"], [""], "texts of 1"),
 ]
+
+
+RECORD = {"short": 1, "long": 48, "steps": False, "after": 100}
+WRONG_RECORDS = [
+    ({"short": 0}, "integer of 1"),
+    ({"short": 1.0}, "integer of 1"),
+    ({"long": -1}, "integer of 0"),
+    ({"steps": 0}, "true or false"),
+    ({"steps": True}, "steps have none"),
+    ({"short": 48}, "the longer mean at more"),
+    ({"long": 513, "after": 600}, "1 to 512 readings"),
+    ({"after": 48}, "more readings than it looks at"),
+    ({"after": 65537}, "65536 at most"),
+    ({"x": 1}, "a map of short, long, steps, after"),
+]
+
+
+def with_record(record, kind="record"):
+    """The payload as plain values, its first column of that kind."""
+    payload = cbor2.loads(PAYLOAD)
+    column = payload["inputs"]["columns"][0] | {"kind": kind}
+    payload["inputs"]["columns"][0] = column if record is None else column | {"record": record}
+    return payload
+
+
+def test_a_record_column_has_a_member_that_no_other_column_has():
+    payload = cbor.encode(with_record(RECORD))
+    manifest = parse_payload(payload)
+    assert manifest.spec.inputs.columns[0].record == Record(1, 48, False, 100)
+    assert encode_payload(manifest) == payload
+    assert b"record" not in PAYLOAD
+    assert "a map of" in malformed(with_record(None))
+    for kind in ("reading", "statistic"):
+        assert "a map of" in malformed(with_record(RECORD, kind))
+
+
+@pytest.mark.parametrize(("change", "detail"), WRONG_RECORDS, ids=[f"{change}" for change, _ in WRONG_RECORDS])
+def test_a_record_that_could_not_be_kept_is_named(change, detail):
+    payload = with_record(RECORD | change)
+    assert detail in malformed(payload)
+    with pytest.raises(second_reader.Refused, match="manifest-malformed"):
+        second_reader.check_columns(payload["inputs"]["columns"])
+
+
+@given(st.lists(columns(), max_size=4))
+def test_the_second_reader_takes_the_columns_that_are_written(made):
+    written = [spec_values(SPEC._replace(inputs=InputSpec((column,), None, 1, (1,))))["inputs"] for column in made]
+    second_reader.check_columns([column for inputs in written for column in inputs["columns"]])
 
 
 @pytest.mark.parametrize(
