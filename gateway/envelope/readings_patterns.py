@@ -29,8 +29,7 @@ TIME_MAX: Final = 1e300
 _SENML_JSON: Final = 110
 _JSON_FORMATS: Final = frozenset({50, _SENML_JSON})
 _SPLIT: Final = re.compile(rb'":( ?-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?)(?=[,}])').split
-_LEADS: Final = frozenset({b'[{"bn":"', b'[{"bn": "'})
-_LEAD_BYTES: Final = 9
+_LEADS: Final = (b'[{"bn":"', b'[{"bn": "')
 _SEPARATORS: Final = frozenset(":/._-")
 _RECOGNISED: Final = frozenset({"v", "t", "bt"})
 _AMBIGUOUS: Final = frozenset({"bv", "bver", "bs", "s", "ut"})
@@ -103,8 +102,8 @@ class Patterns:
         body, lead = payload, 0
         if content_format == _SENML_JSON:
             name = device_id.encode()
-            at = payload.find(name, 0, _LEAD_BYTES + len(name))
-            if at > 0 and payload[:at] in _LEADS and name[:1].isalnum():
+            at = next(map(len, filter(payload.startswith, _LEADS)), 0)
+            if at and payload.startswith(name, at) and name[:1].isalnum():
                 body, lead = payload[at + len(name) :], at
         parts = _SPLIT(body)
         key = (content_format, lead, tuple(parts[::2]))

@@ -21,6 +21,7 @@ from gateway.detection.spec import (
     ModelSpec,
     OutputKind,
     OutputSpec,
+    Record,
     Selector,
     SmokeTest,
     TensorInput,
@@ -43,6 +44,8 @@ class ExportRefused(ValueError):
 
 def rows_of(columns: Sequence[Column], table: Mapping[str, NDArray[Any]]) -> Singles:
     """Apply the columns to raw values, all rows at once: numbers as they are read, words as texts, NaN for missing.
+
+    Of a statistic or a record the raw value is what the device's past says, from ``gateway.detection``.
 
     Raises:
         ExportRefused: a value is missing and the column has no replacement.
@@ -148,10 +151,17 @@ def spec_json(spec: ModelSpec) -> str:
 
 def _plain(value: object) -> object:
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return {name: _plain(member) for name, member in value._asdict().items()}
+        # As in a manifest: only a record column says what it records.
+        plain = {name: _plain(member) for name, member in value._asdict().items()}
+        return {name: member for name, member in plain.items() if (name, member) != ("record", None)}
     if isinstance(value, tuple):
         return [_plain(member) for member in value]
     return value
+
+
+def _column(item: dict[str, Any]) -> Column:
+    record = {"record": Record(**item["record"])} if "record" in item else {}
+    return Column(**{**item, "kind": ColumnKind(item["kind"]), "vocabulary": tuple(item["vocabulary"])} | record)
 
 
 def spec_from_json(text: str) -> ModelSpec:
@@ -163,10 +173,7 @@ def spec_from_json(text: str) -> ModelSpec:
     try:
         top = json.loads(text)
         inputs, outputs, selector = top["inputs"], top["outputs"], top["selector"]
-        columns = tuple(
-            Column(**{**item, "kind": ColumnKind(item["kind"]), "vocabulary": tuple(item["vocabulary"])})
-            for item in inputs["columns"]
-        )
+        columns = tuple(map(_column, inputs["columns"]))
         tensor = None if inputs["tensor"] is None else TensorInput(**inputs["tensor"])
         return ModelSpec(
             InputSpec(columns, tensor, inputs["window"], tuple(inputs["shape"])),
