@@ -302,6 +302,23 @@ async def test_a_busy_port_is_waited_for_and_told_once(world):
         assert server.status().state == "off"
 
 
+async def test_an_idle_peer_does_not_hold_up_the_end(world):
+    server = HttpServer(HttpConfig(port=0), world.gateway)
+    task = asyncio.create_task(server.run())
+    await until(lambda: server.status().state == "up")
+    reader, writer = await _connect(server)
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+    task.cancel()
+    async with asyncio.timeout(2):
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await reader.read()
+    with pytest.raises(OSError, match="Connect"):
+        await asyncio.open_connection("127.0.0.1", writer.get_extra_info("peername")[1])
+    writer.close()
+
+
 def test_a_token_is_long_or_none(tmp_path):
     file = tmp_path / "token"
     file.touch(mode=0o600)

@@ -144,8 +144,10 @@ class HttpServer:
         await runner.setup()
         try:
             server = await self._listen(runner)
-            async with server:
-                await server.serve_forever()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                server.close()  # and not wait_closed, which waits for peers: cleanup takes leave of them
         finally:
             self._status = HttpStatus("off", "stopped", None)
             await runner.cleanup()
