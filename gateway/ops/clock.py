@@ -166,6 +166,15 @@ class ClockWatch:
         news, self._news = self._news, []
         return ClockWord(bool(self._told), now_ms, self._set_ms, news)
 
+    @property
+    def trusted(self) -> bool:
+        """Whether the clock is believed, as of the last look."""
+        return bool(self._told)
+
+    def past_ms(self) -> int:
+        """What time it is for whoever drops what is old: by a clock that is not believed nothing is, so 0."""
+        return self._wall_ms() if self._told else 0
+
     def apply(self, config: ClockConfig) -> None:
         """Another ``[clock]``: the clock is judged anew."""
         self._judge.retune(config)

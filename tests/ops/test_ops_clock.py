@@ -133,6 +133,7 @@ def test_a_wrong_clock_opens_a_stretch_and_the_time_service_closes_it(tmp_path):
         word = watch.take()
         assert (word.trusted, [entry.event for entry in word.news], word.set_ms) == (False, ["untrusted"], 0)
         assert watch.warnings()
+        assert (watch.trusted, watch.past_ms()) == (False, 0)
         assert (tmp_path / STRETCH_FILE).exists()
         assert events(watch) == []
         machine.wall, machine.synchronised = NOW, True
@@ -141,6 +142,7 @@ def test_a_wrong_clock_opens_a_stretch_and_the_time_service_closes_it(tmp_path):
     (entry,) = word.news
     assert (entry.event, entry.time_ms, entry.before_ms) == ("trusted", NOW, None)
     assert watch.warnings() == []
+    assert (watch.trusted, watch.past_ms()) == (True, NOW)
     assert len(told) == 2
     assert [each["event"] for each in logs] == ["clock.untrusted", "clock.stepped", "clock.trusted"]
     watch.close()
