@@ -65,7 +65,8 @@ exec env -i container=$container PATH=$PATH /lib/systemd/systemd --unit=securene
 """
 
 
-def _need(condition: bool, message: str, *, from_apt: bool) -> None:
+def need(condition: bool, message: str, *, from_apt: bool) -> None:
+    """Skip the test where something is missing; fail it in CI where apt could have given it."""
     if condition:
         return
     if from_apt and os.environ.get("CI") == "true":
@@ -77,10 +78,10 @@ class Booted:
     """A booted system. ``shared`` is a folder of this machine that it sees as /shared."""
 
     def __init__(self, folder: Path, shared: Path) -> None:
-        _need(os.geteuid() == 0, "only root can make the namespaces of a booted system", from_apt=False)
-        _need(SYSTEMD.exists(), "systemd is not installed (apt-get install systemd)", from_apt=True)
+        need(os.geteuid() == 0, "only root can make the namespaces of a booted system", from_apt=False)
+        need(SYSTEMD.exists(), "systemd is not installed (apt-get install systemd)", from_apt=True)
         for tool in ("unshare", "nsenter"):
-            _need(
+            need(
                 shutil.which(tool) is not None, f"{tool} is not installed (apt-get install util-linux)", from_apt=True
             )
         self.folder = folder
@@ -113,7 +114,7 @@ class Booted:
             text=True,
             check=False,
         )
-        _need(probe.returncode == 0, f"no namespaces here: {probe.stderr.strip()}", from_apt=False)
+        need(probe.returncode == 0, f"no namespaces here: {probe.stderr.strip()}", from_apt=False)
         self._cgroup = _own_cgroup()
         self._terminal, slave = pty.openpty()
         threading.Thread(target=self._read, daemon=True).start()
