@@ -8,7 +8,9 @@ from __future__ import annotations
 import gzip
 import os
 import re
+import signal
 import subprocess
+import threading
 import time
 import zlib
 from collections.abc import Iterable, Iterator
@@ -80,9 +82,13 @@ def file_lines(path: Path) -> Iterator[bytes]:
     Raises:
         EventSourceFault: a file cannot be read.
     """
-    if not path.is_file():
+    try:
+        files = (*_rotated(path), path) if path.is_file() else ()
+    except OSError as error:
+        raise EventSourceFault(f"{path} cannot be read: {error.strerror}") from None
+    if not files:
         raise EventSourceFault(f"{path} is not there; name the file that the gateway's standard error goes to")
-    for each in (*_rotated(path), path):
+    for each in files:
         try:
             with each.open("rb") as file:
                 yield from _unpacked(file) if each.suffix == ".gz" else bounded_lines(file)
@@ -112,31 +118,44 @@ def follow_file(path: Path) -> Iterator[bytes]:
 
 
 @contextmanager
-def journal_lines(query: JournalQuery) -> Iterator[Iterable[bytes]]:
-    """The lines of ``journalctl``, which ends with the block.
+def journal_lines(query: JournalQuery, within_s: float | None = None) -> Iterator[Iterable[bytes]]:
+    """The lines of ``journalctl``, which ends with the block, and after ``within_s`` in any case.
 
     Raises:
-        EventSourceFault: there is no journalctl, or it refuses; on leaving the block when all was read.
+        EventSourceFault: there is no journalctl, or it refuses, or it was too slow; on leaving the block when all was
+            read.
     """
     try:
         process = subprocess.Popen(  # noqa: S603 -- a list of arguments, no shell; each value is part of an option
             query.command(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         raise EventSourceFault("there is no journalctl here; name a file of JSON lines with --file") from None
     if process.stdout is None or process.stderr is None:
         raise EventSourceFault("journalctl cannot be listened to")
     ended = False
+
+    def all_lines(said: IO[bytes]) -> Iterator[bytes]:
+        nonlocal ended
+        yield from bounded_lines(said)
+        ended = True
+
+    timer = None if within_s is None else threading.Timer(within_s, process.kill)
+    if timer is not None:
+        timer.daemon = True
+        timer.start()
     with closing(process.stdout) as said, closing(process.stderr) as complaints:
         try:
-            lines = bounded_lines(said)
-            yield lines
-            ended = not said.read(1)
+            yield all_lines(said)
         finally:
             if not ended:
                 process.terminate()
+            if timer is not None:
+                timer.cancel()
             complaint = complaints.read(_COMPLAINT_BYTES).decode("utf-8", "replace").strip()
             code = process.wait()
+    if ended and code == -signal.SIGKILL:
+        raise EventSourceFault(f"journalctl did not end within {within_s} s; look at the journal's disk")
     if ended and code != 0:
         raise EventSourceFault(f"journalctl: {sanitise(complaint or f'exit code {code}')}")
 

@@ -22,7 +22,14 @@ from support.journald import running_journald
 from gateway.cli.logs import logs
 from gateway.cli.main import cli
 from gateway.config.model import LoggingConfig
-from gateway.ops.event_sources import MAX_LINE_BYTES, JournalQuery, bounded_lines, file_lines
+from gateway.ops.event_sources import (
+    MAX_LINE_BYTES,
+    EventSourceFault,
+    JournalQuery,
+    bounded_lines,
+    file_lines,
+    journal_lines,
+)
 from gateway.ops.events import TEXT, Filters, parse_line, parse_moment, read_events
 from gateway.ops.exitcodes import ExitCode
 from gateway.ops.logging import configure_logging
@@ -135,6 +142,37 @@ def test_a_machine_without_journalctl_says_what_to_do(securenet, monkeypatch):
     done = securenet("logs")
     assert done.exit_code == ExitCode.NO_INPUT
     assert "--file" in done.stderr
+
+
+def test_a_journalctl_that_hangs_is_ended(monkeypatch, tmp_path):
+    program = tmp_path / "journalctl"
+    program.write_text(f"#!/bin/sh\necho '{line(0)}'\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    began = time.monotonic()
+    read = []
+
+    def all_of_it():
+        with journal_lines(JournalQuery(), within_s=0.5) as lines:
+            read.extend(lines)
+
+    with pytest.raises(EventSourceFault, match="did not end within"):
+        all_of_it()
+    assert len(read) == 1
+    with journal_lines(JournalQuery()) as lines:
+        assert read_events(lines, limit=1, newest_first=True).events
+    assert time.monotonic() - began < 10
+
+
+def test_a_journalctl_that_refuses_is_quoted(securenet, monkeypatch, tmp_path):
+    program = tmp_path / "journalctl"
+    program.write_text("#!/bin/sh\necho 'No such \033[31mnamespace' >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    done = securenet("logs")
+    assert done.exit_code == ExitCode.NO_INPUT
+    assert "journalctl: No such" in done.stderr
+    assert "\x1b" not in done.stderr
 
 
 def test_a_line_of_any_length_is_read_in_bounded_memory():
