@@ -247,7 +247,8 @@ async def test_a_keystore_is_opened_and_a_wrong_passphrase_told(case_of, ask, tm
     for name in ("anchor.json", "pass"):
         (tmp_path / name).chmod(0o600)
     text = (
-        f'[chain]\nrpc = ["http://127.0.0.1:1"]\nchain_id = 1\nregistry = "0x{"1" * 40}"\nanchor_log = "0x{"2" * 40}"\n'
+        '[chain]\nrpc = ["http://127.0.0.1:1"]\nchain_id = 1\n'
+        f'registry = "0x{"1" * 40}"\nanchor_log = "0x{"2" * 40}"\n'
         f'[anchor]\nkey_file = "{tmp_path}/anchor.json"\npassphrase_file = "{tmp_path}/pass"\n'
     )
     found = await ask(case_of(text, head), "keys")
