@@ -158,6 +158,9 @@ def _machine_rows(status: Status, now_ms: int) -> Iterator[tuple[str, str, Mood]
         steps = f" · {clock['steps']} jumps" if clock["steps"] else ""
         words = f"{'believed' if clock['trusted'] else 'not believed'}: {clock['why']}{offset}{steps}"
         yield "clock", words, Mood.PLAIN if clock["trusted"] else Mood.WARNING
+    http = status.get("http")
+    if http is not None:
+        yield "page", http["address"] or f"{http['state']}: {http['detail']}", Mood.PLAIN
     restarts = {name: task["restarts"] for name, task in status.get("tasks", {}).items() if task["restarts"]}
     if status["crypto_restarts"]:
         restarts["signatures"] = status["crypto_restarts"]

@@ -33,11 +33,13 @@ def status_report(  # noqa: PLR0913 -- a view over every room
     transports: Sequence[Transport],
     tasks: Mapping[str, TaskState],
     maintenance: MaintenanceReport | None,
+    more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Collect the state of every room.
 
     ``ready`` is true when messages can come in and be taken: every transport is up and nothing holds them back;
-    ``reasons`` says in stable words what stands in the way, ``problems`` in sentences.
+    ``reasons`` says in stable words what stands in the way, ``problems`` in sentences. ``more`` has what only some
+    gateways have, by name: ``http``, ``certificates``, ``clock``, ``watchdog``, ``logging``.
     """
     counters, latency = ingest.counters, ingest.counters.latency
     links = {transport.name: _link(transport, tasks[transport.name]) for transport in transports}
@@ -50,7 +52,7 @@ def status_report(  # noqa: PLR0913 -- a view over every room
         "ready": ready,
         "reasons": [{"reason": each.reason, "detail": each.detail} for each in reasons],
         "problems": [each.sentence for each in reasons],
-        "warnings": list(warnings),
+        "warnings": [*warnings, *_of_http((more or {}).get("http"))],
         "uptime_s": (now_ms - started_ms) // 1000,
         "log_size": log_size,
         "received": dict(counters.received),
@@ -74,9 +76,16 @@ def status_report(  # noqa: PLR0913 -- a view over every room
         **custody,
         "transports": links,
         "tasks": {name: task_state(task) for name, task in tasks.items()},
+        **(more or {}),
         "disk_bytes": None if maintenance is None else maintenance.usage.disk_bytes,
         "budget_bytes": config.journal.budget_bytes,
     }
+
+
+def _of_http(http: Mapping[str, Any] | None) -> list[str]:
+    if http is None or http["state"] != "down":
+        return []
+    return [f"health, metrics and page are not served: {http['detail']}"]
 
 
 def _link(transport: Transport, task: TaskState) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from structlog.testing import capture_logs
 from gateway.config.model import HttpConfig
 from gateway.ops.http import guard
 from gateway.ops.http.keys import ACTIONS, ASKED_BY, TOKENLESS, VIEW
-from gateway.ops.http.server import HttpLimits, HttpServer, load_token
+from gateway.ops.http.server import HttpLimits, HttpServer
+from gateway.ops.http.token import load_token
 from gateway.ops.secrets import SecretError
 
 TOKEN = b"0123456789abcdef0123456789abcdef"

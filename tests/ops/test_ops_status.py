@@ -61,6 +61,7 @@ FULL = BASE | {
     },
     "certificates": [{"name": "mqtt.cert_file", "not_after_ms": NOW_MS + 12 * 86_400_000, "path": "c.pem"}],
     "clock": {"trusted": True, "why": "the kernel calls it synchronised", "offset_ms": 2, "steps": 1, "since_ms": 0},
+    "http": {"state": "up", "detail": "", "address": "http://127.0.0.1:8470"},
 }
 
 
@@ -86,6 +87,7 @@ def test_a_whole_gateway_fits_one_screen():
         "certs      mqtt.cert_file 12 days left",
         "disk       1.0 GiB of 4.0 GiB (25%)",
         "clock      believed: the kernel calls it synchronised · 2 ms off · 1 jumps",
+        "page       http://127.0.0.1:8470",
     ]
 
 

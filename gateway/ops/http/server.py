@@ -17,12 +17,10 @@ from gateway.config.model import HttpConfig
 from gateway.ops.http.guard import dress, guard, has_begun
 from gateway.ops.http.health import mount_health
 from gateway.ops.http.keys import ACTIONS, TOKENLESS, VIEW, problem
-from gateway.ops.secrets import SecretError, read_optional_secret
 from gateway.ops.view import Action, GatewayView, Probe
 
 log = structlog.get_logger("http")
 
-MIN_TOKEN_BYTES: Final = 32
 _FIRST_WAIT_S: Final = 1.0
 _LONGEST_WAIT_S: Final = 30.0
 _GOODBYE_S: Final = 1.0
@@ -57,18 +55,6 @@ class HttpStatus(NamedTuple):
     address: str | None
 
 
-def load_token(ref: str) -> bytes | None:
-    """Read the token of the page's actions; None when there is none.
-
-    Raises:
-        SecretError: as ``read_secret``, or it is too short to be one.
-    """
-    token = read_optional_secret(ref)
-    if token is not None and len(token) < MIN_TOKEN_BYTES:
-        raise SecretError(ref, f"is shorter than {MIN_TOKEN_BYTES} characters", "openssl rand -hex 32 writes one")
-    return token
-
-
 def make_app(  # noqa: PLR0913 -- one argument for each thing that is joined
     config: HttpConfig,
     view: GatewayView,
@@ -101,7 +87,7 @@ class HttpServer:
         actions: what may be asked for with the token, by name.
         probes: the parts without which the process is to be ended; /healthz asks them.
         mount: each adds its routes to the application.
-        token: unlocks actions, see ``load_token``; None: read-only.
+        token: unlocks actions, see ``gateway.ops.http.token``; None: read-only.
         limits: what each peer may cost.
     """
 
