@@ -7,6 +7,7 @@ changed is tried at the broker first, and the link that runs is left only for on
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
@@ -118,7 +119,7 @@ def _end_ms(certificate: x509.Certificate) -> int:
 
 
 class CertificateWatch:
-    """Looks every hour, and when asked. ``run`` is a task; ``look`` is for a reload.
+    """Looks every hour, and when asked. ``run`` is a task.
 
     Args:
         files: name and path of each file of certificates, as the configuration in force has them.
@@ -143,15 +144,23 @@ class CertificateWatch:
         self._certificates: list[Certificate] = []
         self._fault = ""
         self._looking = asyncio.Lock()
+        self._wanted = asyncio.Event()
         self.renewed = 0
 
     async def run(self) -> None:
         """Look now, in a minute (the broker has shown its certificate by then), and every hour; until cancelled."""
-        await self.look()
-        await asyncio.sleep(_FIRST_S)
+        wait_s = _FIRST_S
         while True:
             await self.look()
-            await asyncio.sleep(_LOOK_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._wanted.wait()
+            self._wanted.clear()
+            wait_s = _LOOK_S
+
+    def wake(self) -> None:
+        """Look soon: somebody says that there is something new."""
+        self._wanted.set()
 
     async def look(self, again_s: float = _HALF_WRITTEN_S) -> None:
         """Take up what changed, and tell what ends. Files that do not hold are looked at once more after a while."""

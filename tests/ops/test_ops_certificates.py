@@ -183,6 +183,23 @@ async def test_a_pair_that_does_not_hold_is_told_once_and_the_link_stays(broker,
 
 
 @pytest.mark.broker
+async def test_the_task_looks_when_it_is_woken_and_not_before(broker, authority, transport):
+    watch = watch_of(transport)
+    async with w.running(transport, w.FakeIntake()):
+        running = asyncio.create_task(watch.run())
+        await asyncio.sleep(0.3)
+        DatedAuthority.ends_in = dt.timedelta(days=100)
+        authority.issue("client", "gateway")
+        await asyncio.sleep(0.3)
+        assert watch.renewed == 0
+        watch.wake()
+        await w.until(lambda: watch.renewed == 1)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+
+@pytest.mark.broker
 async def test_a_half_written_renewal_is_waited_for(broker, authority, transport):
     watch = watch_of(transport)
     async with w.running(transport, w.FakeIntake()):
