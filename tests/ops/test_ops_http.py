@@ -125,6 +125,29 @@ def test_an_address_is_ours_when_it_is_loopback_or_the_one_that_was_asked(addres
     assert guard.is_our_name(str(address), "192.0.2.1", ()) == (address.is_loopback or str(address) == "192.0.2.1")
 
 
+@given(
+    st.dictionaries(
+        st.sampled_from(["Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest", ASKED_BY]),
+        st.sampled_from(
+            [
+                *("http://localhost:8470", "https://localhost:8470", "http://evil.example", "null", "localhost:8470"),
+                *("same-origin", "same-site", "cross-site", "none", "navigate", "document", "1", ""),
+            ]
+        ),
+    ),
+    st.sampled_from(["POST", "PUT", "DELETE", "GET"]),
+)
+def test_whatever_writes_comes_from_our_own_page(headers, method):
+    refused = guard.refusal_of_site(method, {"Host": "localhost:8470", **headers})
+    if method == "GET" or refused is not None:
+        return
+    assert method == "POST"
+    assert ASKED_BY in headers
+    assert headers.get("Origin", "http://localhost:8470").endswith("://localhost:8470")
+    assert headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
+    assert "Origin" in headers or "Sec-Fetch-Site" in headers
+
+
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "anything"])
 async def test_a_script_of_another_site_reads_nothing(served, site):
     _server, client = served
@@ -292,7 +315,7 @@ async def test_a_busy_port_is_waited_for_and_told_once(world):
         with capture_logs() as told:
             task = asyncio.create_task(server.run())
             await until(lambda: server.status().state == "down")
-            assert "cannot listen" in server.status().detail
+            assert server.status().detail.endswith(": Address already in use")
             await asyncio.sleep(1.2)  # a second try
             taken.close()
             await until(lambda: server.status().state == "up")

@@ -7,6 +7,7 @@ a head in so many seconds, a body and an answer in so many more. Nothing runs wh
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -148,7 +149,8 @@ class HttpServer:
                     lambda: _protocol(runner, self._limits), self._config.host, self._config.port, backlog=_BACKLOG
                 )
             except OSError as fault:
-                detail = f"cannot listen on {self._config.host}:{self._config.port}: {fault.strerror or fault}"
+                why = os.strerror(fault.errno) if fault.errno and fault.errno > 0 else str(fault)
+                detail = f"cannot listen on {self._config.host}:{self._config.port}: {why}"
                 if self._status.state != "down":
                     log.error("http.not_listening", detail=detail)
                 self._status = HttpStatus("down", detail, None)
