@@ -1,7 +1,10 @@
 """/healthz and /readyz: alive is not ready, every reason has a stable word, and nothing is asked in vain."""
 
 import asyncio
+import os
 import re
+import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -130,3 +133,19 @@ def test_what_is_told_when_it_is_down_is_told_when_it_is_back():
     for row in pairs:
         for name in re.findall(r"`([a-z._]+)`", row):
             assert f"| `{name}` |" in events, name
+
+
+async def test_the_commands_of_the_pages_work(world):
+    if shutil.which("curl") is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("curl is not installed")
+    pages = DOCS.read_text() + DOCS.with_name("metrics.md").read_text()
+    commands = re.findall(r"^ {4}(curl .*)$", pages, re.MULTILINE)
+    assert len(commands) >= 3
+    async with world.running(), world.serving() as (server, _client):
+        await until(lambda: world.gateway.status()["ready"])
+        for command in commands:
+            asked = shlex.split(command.replace("http://127.0.0.1:8470", server.status().address))
+            curl = await asyncio.create_subprocess_exec(*asked, "--fail", stdout=asyncio.subprocess.PIPE)
+            said, _ = await curl.communicate()
+            assert curl.returncode == 0, command
+            assert b"ready" in said, command
