@@ -14,7 +14,6 @@ from itertools import starmap
 from typing import Any, Final, NamedTuple
 
 from gateway import cbor
-from gateway.crypto.frames import answer, frame_length
 from gateway.detection.port import LoadedModel, UnscoredReason
 from gateway.detection.spec import (
     Column,
@@ -30,11 +29,12 @@ from gateway.detection.spec import (
 )
 from gateway.message import Score, Verdict, VerifiedMessage
 
-__all__ = ["answer", "frame_length"]
-
 NO_MODEL_RAN: Final = 0xFFFF
 """The place of no model."""
 
+FRAME_BYTES_MAX: Final = 1 << 29
+
+_LENGTH: Final = struct.Struct(">I")
 _REQUEST: Final = struct.Struct(">IB")
 _COUNT: Final = struct.Struct(">I")
 _ASIDE: Final = struct.Struct(">IQ")
@@ -81,6 +81,23 @@ class Result(NamedTuple):
 def request(operation: Operation, body: bytes) -> bytes:
     """Frame a request."""
     return _REQUEST.pack(len(body) + 1, operation) + body
+
+
+def answer(body: bytes) -> bytes:
+    """Frame an answer."""
+    return _LENGTH.pack(len(body)) + body
+
+
+def frame_length(prefix: bytes) -> int:
+    """Read a frame's length. Not taken from ``gateway.crypto``: its keys would cost this child eight megabytes.
+
+    Raises:
+        ValueError: it is over ``FRAME_BYTES_MAX``; the stream is not ours.
+    """
+    (length,) = _LENGTH.unpack(prefix)
+    if length > FRAME_BYTES_MAX:
+        raise ValueError(f"a frame of {length} bytes")
+    return int(length)
 
 
 def pack_models(models: Iterable[LoadedModel], aside: int = 0) -> bytes:

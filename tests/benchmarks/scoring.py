@@ -6,7 +6,8 @@ The same stack as in ``run.py`` (mosquitto, gateway, signature worker, load gene
 process beside them. It is one gateway all the time, that takes its models and gives them back between two loads: the
 machine is never the same twice, and neither are two processes. A round is 0, 1, 3 models or 3, 1, 0 in turn; what a
 message costs with models is divided by what it cost in the same round without, and the median over the rounds is
-told. Cost is processor time, user and system, of the gateway and all its children; the broker is not counted.
+told. A round in which one of the loads fell behind its rate says nothing about that rate, and is played again.
+Cost is processor time, user and system, of the gateway and all its children; the broker is not counted.
 Models: an autoencoder of two readings; one of two readings and fifteen traffic statistics; one of a window of 4
 messages. With three, devices are shared out among them by domain.
 """
@@ -53,6 +54,9 @@ from gateway.detection.traffic import Statistic
 from gateway.message import Score, VerifiedMessage
 from gateway.ops.control import NoGatewayError
 
+HELD = 0.97
+"""A load that came this near to its rate kept up with it."""
+TRIES = 3
 READINGS = (Column("temp", mean=21, scale=2), Column("hum", mean=45, scale=5))
 TRAFFIC = tuple(Column(name.value, ColumnKind.STATISTIC, 0.0, scale=1000.0) for name in Statistic)
 
@@ -190,15 +194,24 @@ def compare(batch: int, options: argparse.Namespace) -> list[dict[str, Any]]:
         try:
             stack.start()
             stack.load("--messages", "8000", "--rate", "2000")
-            for number in range(options.rounds):
+            for number in range(TRIES * options.rounds):
+                played = {}
                 for count in (0, 1, 3)[:: 1 if number % 2 else -1]:
-                    runs[count].append(measure(stack, count, options.rate, options.seconds))
-                    print(f"  {batch} {count}", json.dumps(runs[count][-1]), file=sys.stderr)
+                    played[count] = measure(stack, count, options.rate, options.seconds)
+                    print(f"  {batch} {count}", json.dumps(played[count]), file=sys.stderr)
+                if all(run["per_s"] >= HELD * options.rate for run in played.values()):
+                    for count, run in played.items():
+                        runs[count].append(run)
+                if len(runs[0]) == options.rounds:
+                    break
         finally:
             stack.stop()
+    if not runs[0]:
+        raise SystemExit(f"the machine did not hold {options.rate} messages a second in any round")
     return [
         {
             "batch": batch,
+            "rounds": len(found),
             "models": count,
             "ratio": round(
                 statistics.median(run["all_us"] / bare["all_us"] for run, bare in zip(found, runs[0], strict=True)), 3

@@ -1,5 +1,8 @@
 """What passes between gateway and scoring process arrives as it was sent."""
 
+import subprocess
+import sys
+
 import pytest
 from detection_kit import class_model, mean_model, message, statistic, window_model
 from hypothesis import given
@@ -80,3 +83,27 @@ def test_results_become_scores_and_reasons():
     ]
     assert (reasons, faults) == ([UnscoredReason.WINDOW_SHORT], [2])
     assert frames.unpack_results(frames.pack_results([], []), models) == ([], [], [])
+
+
+def test_the_scoring_process_loads_nothing_that_it_does_not_need():
+    asked = "import sys, gateway.detection.worker; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout.split()
+    tops = {name.partition(".")[0] for name in loaded}
+    assert "gateway.detection.detector" in loaded
+    assert not tops & {
+        "cryptography",
+        "nacl",
+        "asyncio",
+        "structlog",
+        "sqlite3",
+        "web3",
+        "aiohttp",
+        "ssl",
+        "pydantic",
+    }
+
+
+def test_a_frame_that_is_too_long_is_not_ours():
+    assert frames.frame_length(frames.answer(b"abc")[:4]) == 3
+    with pytest.raises(ValueError, match="a frame of"):
+        frames.frame_length(b"\xff" * 4)

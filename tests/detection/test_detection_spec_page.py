@@ -7,7 +7,8 @@ import pytest
 
 from gateway.detection.features import Pipeline, own_names
 from gateway.detection.port import UnscoredReason
-from gateway.detection.spec import Column, ColumnKind, InputSpec
+from gateway.detection.records import EXCESS_MAX, REACH_MAX, RecordTable
+from gateway.detection.spec import Column, ColumnKind, InputSpec, Record
 from gateway.detection.traffic import Statistic
 from gateway.envelope.readings import readings
 
@@ -31,3 +32,18 @@ def test_the_example_gives_the_row_that_the_page_says():
 def test_every_reason_and_statistic_is_on_the_page():
     for name in (*UnscoredReason, *Statistic):
         assert f"`{name.value}`" in PAGE, name
+
+
+def test_the_example_of_a_record_gives_what_the_page_says():
+    said = re.search(
+        r"readings ([\d, ]+) came, `short` is (\d), `long` (\d), `after` (\d)\. Then (\d+) gives\n.* = ([\d.]+),",
+        PAGE,
+    )
+    came, short, long, after, reading, answer = said.groups()
+    column = Column("a", ColumnKind.RECORD, record=Record(int(short), int(long), False, int(after)))
+    table = RecordTable([column], 1 << 20)
+    assert [table.push("d", {"a": float(number)}) for number in came.split(", ")][-1] == (None,)
+    assert table.push("d", {"a": float(reading)}) == (float(answer),)
+    assert table.push("d", {"a": float(reading)}) == (0.0,)
+    assert f"{EXCESS_MAX:.0f} at most" in PAGE
+    assert f"(1 to {REACH_MAX})" in PAGE
