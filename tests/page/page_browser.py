@@ -72,12 +72,23 @@ def look(world, folder, out=None, only=None):
     bad.write_text(json.dumps(document))
     with served(world) as url, tempfile.TemporaryDirectory() as home:
         asked = {
-            **{"url": url, "chromium": chromium, "good": str(good), "bad": str(bad), "token": TOKEN.decode()},
-            **{"xss": XSS, "evil": world.evil_id(), "out": None if out is None else str(out), "only": only},
+            "url": url,
+            "chromium": chromium,
+            "good": str(good),
+            "bad": str(bad),
+            "token": TOKEN.decode(),
+            "xss": XSS,
+            "evil": world.evil_id(),
+            "out": None if out is None else str(out),
+            "only": only,
         }
         done = subprocess.run(
             [str(node), str(BROWSER / "look.mjs"), json.dumps(asked)],
-            **{"cwd": BROWSER, "capture_output": True, "text": True, "timeout": LOOK_S, "check": False},
+            cwd=BROWSER,
+            capture_output=True,
+            text=True,
+            timeout=LOOK_S,
+            check=False,
             env=os.environ | {"HOME": home, "XDG_CONFIG_HOME": home, "XDG_CACHE_HOME": home},
         )
     if done.returncode:

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -44,7 +45,7 @@ from gateway.vault.manifest import manifest_sha256
 VECTORS = Path(__file__).parents[1] / "vectors"
 FLEET, GATEWAY = "plant-7", "gw-1"
 ORIGIN = f"securenet/{FLEET}/{GATEWAY}"
-NOW_MS = 1_764_000_000_000
+NOW_MS = time.time_ns() // 10**9 * 1000
 STEP_MS = 1_000
 TOKEN = b"a-token-of-the-tests-32-characters"
 XSS = '<img src=x onerror="window.pwned=1"><script>window.pwned=1</script>'
@@ -286,8 +287,15 @@ class PageWorld:
                 },
                 "models": {
                     MODEL: {
-                        "newest": 4, "floor": 2, "granted": True, "running": 3, "put_aside": False,
-                        "expired": False, "highest": 3, "refused": 4, "reason": "manifest-signature",
+                        "newest": 4,
+                        "floor": 2,
+                        "granted": True,
+                        "running": 3,
+                        "put_aside": False,
+                        "expired": False,
+                        "highest": 3,
+                        "refused": 4,
+                        "reason": "manifest-signature",
                         "detail": "the publisher's key did not sign this",
                     }
                 },

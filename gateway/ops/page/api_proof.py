@@ -21,6 +21,13 @@ from gateway.tlog.proof import PROOF_BYTES_MAX, Anchor, ProofError, ProofFile, p
 from gateway.tlog.verification import ENVELOPE_BYTES_MAX, Trust, Verification, verify, verify_file
 
 PATH: Final = "/api/proof/verify"
+_OURS: Final = {
+    "the key that you gave": "the key that this gateway's registry has",
+    "the device key you trust": "the device key of this gateway's registry",
+    "the log key you trust": "the log key of this gateway's registry",
+    "device key than the one you trust": "device key than this gateway's registry",
+    "log key than the one you trust": "log key than this gateway's registry",
+}
 _NO_PROOF: Final = Meaning((), ("Anything: the file is no proof.",))
 
 
@@ -92,16 +99,23 @@ def _told(verification: Verification, told: Meaning) -> dict[str, Any]:
                 "step": step.name.value,
                 "title": PROOF_STEPS.get(step.name, step.name.value),
                 "held": step.held,
-                "sentence": text_of(step.sentence),
+                "sentence": _here(step.sentence),
             }
             for step in verification.steps
         ],
-        "proves": [text_of(sentence) for sentence in told.proves],
-        "does_not_prove": [text_of(sentence) for sentence in told.does_not],
+        "proves": [_here(sentence) for sentence in told.proves],
+        "does_not_prove": [_here(sentence) for sentence in told.does_not],
         "caveats": list(PROOF_CAVEATS),
         "about": None,
         "anchor": None,
     }
+
+
+def _here(sentence: str) -> str | None:
+    """A verifier's sentence, where nobody gave a key: the registry of this gateway stands for the reader's trust."""
+    for theirs, ours in _OURS.items():
+        sentence = sentence.replace(theirs, ours)
+    return text_of(sentence)
 
 
 def _key(alg: str, data: bytes, vouched: bool) -> dict[str, Any]:  # noqa: FBT001 -- a fact of the row

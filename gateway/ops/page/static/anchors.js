@@ -28,7 +28,7 @@ export async function show(root, { params, signal, go }) {
     more.hidden = before === null;
     shown.replaceChildren(rows.length ? table("Attempts to anchor, the newest first", [
       { name: "Log size", shape: "num", cell: (row) => count(row.size) },
-      { name: "State", cell: (row) => [badge(mood(row.state), row.state), h("div", { class: "muted" }, row.detail || texts.anchor_states[row.state])] },
+      { name: "State", shape: "any", cell: (row) => [badge(mood(row.state), row.state), h("div", { class: "muted" }, row.detail || texts.anchor_states[row.state])] },
       { name: "Sealed", cell: (row) => h("span", { title: time(row.sealed_ms) }, ago(row.sealed_ms)) },
       { name: "Transaction", cell: (row) => (row.tx_hash ? copyable(row.tx_hash, short(row.tx_hash), "transaction hash") : null) },
       { name: "Block", shape: "num", cell: (row) => (row.block_number === null ? null : count(row.block_number)) },

@@ -30,12 +30,12 @@ async function list(root, { params, signal, go }) {
       h("button", { type: "button", disabled: found.page === 0, onclick: () => go("devices", { ...query, page: query.page - 1 || "" }) }, "Before"),
       h("button", { type: "button", disabled: first + found.devices.length >= found.total, onclick: () => go("devices", { ...query, page: query.page + 1 }) }, "Next"));
     root.append(card(null, found.devices.length ? table(`Registered devices: ${range}`, [
-      { name: "Device", cell: (each) => link(each.id) },
+      { name: "Device", shape: "any", cell: (each) => link(each.id) },
       { name: "Status", shape: "tight", cell: (each) => badge(mood(each.status), each.status) },
       { name: "Fleet", cell: (each) => each.fleet },
       { name: "Last heard", cell: (each) => (each.last ? h("span", { title: time(each.last.time_ms) }, ago(each.last.time_ms)) : null) },
       { name: "Messages", shape: "num", cell: (each) => most(each.messages, found.counted_to) },
-      { name: "Newest verdict", cell: (each) => newest(each.last) },
+      { name: "Newest verdict", shape: "any", cell: (each) => newest(each.last) },
     ], found.devices) : h("p", {}, "No registered device matches. An id that is not registered can be opened by its link: ",
       query.q ? link(query.q) : "search for it first", "."), pages));
   } catch (error) {
@@ -61,9 +61,9 @@ function refused(found, texts) {
     h("ul", { class: "plain" }, reasons.map((each) => h("li", {}, h("strong", {}, each), ": ", texts.reasons[each]?.means, " ", h("span", { class: "muted" }, texts.reasons[each]?.do)))),
     h("div", { class: "below" }, table("Newest refused messages that name this device; the name is not verified", [
       { name: "Time", shape: "tight", cell: (each) => time(each.time_ms) },
-      { name: "Reason", cell: (each) => each.reason },
-      { name: "From", cell: (each) => `${each.transport} ${each.peer}` },
-      { name: "Detail", cell: (each) => each.detail },
+      { name: "Reason", shape: "tight", cell: (each) => each.reason },
+      { name: "From", shape: "any", cell: (each) => `${each.transport} ${each.peer}` },
+      { name: "Detail", shape: "any", cell: (each) => each.detail },
       { name: "Record", shape: "num", cell: (each) => h("a", { href: `#/quarantine/${each.id}` }, String(each.id)) },
     ], rows)));
 }
@@ -85,7 +85,7 @@ async function one(root, id, { signal }) {
       { name: "Entry", shape: "num", cell: (each) => count(each.index) },
       { name: "Time", shape: "tight", cell: (each) => time(each.time_ms) },
       { name: "Number", shape: "num", cell: (each) => each.seq },
-      { name: "Verdict", cell: (each) => badge(mood(each.verdict), each.label ?? each.verdict) },
+      { name: "Verdict", shape: "any", cell: (each) => badge(mood(each.verdict), each.label ?? each.verdict) },
       { name: "Score", shape: "num", cell: (each) => score(each.score) },
     ], found.newest) : h("p", { class: "muted" }, "The log has none.")));
 }

@@ -38,7 +38,7 @@ export function table(caption, columns, rows) {
   const body = rows.map((row) =>
     h("tr", { role: "row" }, columns.map((column) => {
       const shown = column.cell(row);
-      return h("td", { role: "cell", "data-label": column.name, class: shape(column) }, h("span", {}, shown ?? "–"));
+      return h("td", { role: "cell", "data-label": column.name, class: shape(column) }, h("div", {}, shown ?? "–"));
     })));
   return h("table", { role: "table" },
     h("caption", {}, caption),
@@ -82,5 +82,5 @@ export function fault(error) {
 }
 
 export function heading(title, text, ...more) {
-  return h("div", { class: "head" }, h("h1", { tabindex: "-1" }, title), ...more, text ? h("p", { class: "muted" }, text) : null);
+  return h("div", { class: "head" }, h("div", { class: "title" }, h("h1", { tabindex: "-1" }, title), ...more), text ? h("p", { class: "muted" }, text) : null);
 }

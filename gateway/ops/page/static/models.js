@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { badge, card, copyable, facts, h, heading, table } from "./dom.js";
-import { bytes, count, mood, score, short, time, words } from "./format.js";
+import { bytes, count, mood, score, short, time } from "./format.js";
 
 const MARKS = { done: ["good", "done"], open: ["", "open"], failed: ["bad", "failed"], unknown: ["", "not known"] };
 
@@ -28,14 +28,14 @@ function provenance(model, version, contract) {
     step(chain ? (chain.granted ? "done" : "failed") : "unknown", "Granted: this gateway may open it",
       chain && !chain.granted ? "The contract has no grant for this gateway: ask the publisher for one." : null),
     step(manifest && !manifest.fault ? "done" : version ? "unknown" : "open", "Enciphered and stored: anybody may carry it, nobody can read it",
-      manifest?.ciphertext_cid ? ["Ciphertext ", copyable(manifest.ciphertext_cid, short(manifest.ciphertext_cid, 24), "CID"), `, ${bytes(manifest.ciphertext_bytes)}`] : null,
+      manifest?.ciphertext_cid ? [`Ciphertext, ${bytes(manifest.ciphertext_bytes)}: `, copyable(manifest.ciphertext_cid, short(manifest.ciphertext_cid, 24), "CID")] : null,
       manifest?.fault ? `The kept manifest cannot be read: ${manifest.fault}` : null),
     step(manifest && !manifest.fault ? (manifest.wrapped_for_us ? "done" : "failed") : version ? "unknown" : "open", "Key: wrapped for this gateway, signed by the publisher",
-      manifest?.signed_by ? `Signed by ${manifest.signed_by}, for ${count(manifest.recipients)} gateways, on ${time(manifest.created_ms)}; valid until ${time(manifest.expires_ms)}.` : null),
+      manifest?.signed_by ? `Signed by ${manifest.signed_by}, for ${count(manifest.recipients)} ${manifest.recipients === 1 ? "gateway" : "gateways"}, on ${time(manifest.created_ms)}; valid until ${time(manifest.expires_ms)}.` : null),
     step(loaded ? "done" : refusal ? "failed" : "open", "Deciphered, checked and loaded",
-      manifest?.plaintext_sha256 ? ["Model ", copyable(manifest.plaintext_sha256, short(manifest.plaintext_sha256, 24), "model digest"), `, ${bytes(manifest.plaintext_bytes)}`] : null,
+      manifest?.plaintext_sha256 ? [`Model, ${bytes(manifest.plaintext_bytes)}: `, copyable(manifest.plaintext_sha256, short(manifest.plaintext_sha256, 24), "model digest")] : null,
       loaded ? [`${time(loaded.time_ms)}`, loaded.entry === null ? "" : `, log entry ${count(loaded.entry)}`] : null,
-      refusal ? `Version ${chain.refused} is refused: ${words(refusal)}. ${chain.detail}` : null),
+      refusal ? `Version ${chain.refused} is refused (${refusal}): ${chain.detail}` : null),
     step(firstScore ? "done" : loaded ? "unknown" : "open", "Classifies messages",
       firstScore ? [`First: entry ${count(firstScore.index)}, ${time(firstScore.time_ms)}, `, badge(mood(firstScore.verdict), firstScore.label ?? firstScore.verdict), ` ${score(firstScore.score)}`] : null,
       loaded && !firstScore ? "Among the messages right after loading none was judged by it, or they are gone." : null));

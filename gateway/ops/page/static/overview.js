@@ -50,6 +50,7 @@ function live() {
       const now = {
         at: performance.now(), received: sum(status.received), accepted: status.accepted, rejected: sum(status.rejected), counts: latency.counts,
       };
+      if (last && now.at - last.at < 1000) return; // too near to tell a rate
       if (last && now.received >= last.received && now.at - last.at < 60_000) {
         const seconds = (now.at - last.at) / 1000;
         for (const name of ["received", "accepted", "rejected"]) {
@@ -85,10 +86,8 @@ function refusals(status, texts) {
   return card("Refused, by reason", table("Refused messages since the start, the most frequent reason first", [
     { name: "Reason", shape: "tight", cell: ([reason]) => h("a", { href: `#/quarantine?reason=${reason}` }, reason) },
     { name: "Count", shape: "num", cell: ([, each]) => count(each) },
-    { name: "What it means, and what to do", cell: ([reason]) => {
-      const text = texts.reasons[reason];
-      return text ? [h("div", {}, text.means), h("div", { class: "muted" }, text.do)] : "";
-    } },
+    { name: "What it means", cell: ([reason]) => texts.reasons[reason]?.means },
+    { name: "What to do", cell: ([reason]) => texts.reasons[reason]?.do },
   ], rows));
 }
 
@@ -165,7 +164,8 @@ function models(status) {
   return card("Models in force", known.length ? table("Models that this gateway is to run", [
     { name: "Model", cell: ([name]) => h("a", { href: "#/models" }, name) },
     { name: "Runs", shape: "num", cell: ([, each]) => (each.running === null ? "none" : `version ${each.running}`) },
-    { name: "State", cell: ([, each]) => (each.reason ? badge("bad", `refused: ${words(each.reason)}`) : each.running === null ? badge("warn", "not loaded") : badge("good", "running")) },
+    { name: "State", cell: ([, each]) => [each.running === null ? badge("warn", "not loaded") : badge("good", "running"),
+      each.reason ? h("div", { class: "muted" }, `version ${each.refused} refused: ${words(each.reason)}`) : null] },
   ], known) : h("p", { class: "muted" }, "No model is configured; every message is unscored."));
 }
 
@@ -187,8 +187,9 @@ export async function show(root, { signal, onStatus }) {
     }
     if (now === drawn || rest.contains(document.activeElement)) return; // never pull the ground from under a reader
     drawn = now;
-    rest.replaceChildren(refusals(status, texts), verdicts(status, texts), transports(status), store(status),
-      anchoring(status), trust(status), models(status));
+    const refused = refusals(status, texts);
+    refused.classList.add("full");
+    rest.replaceChildren(verdicts(status, texts), transports(status), store(status), anchoring(status), trust(status), models(status), refused);
   };
   draw(told);
   onStatus(draw);

@@ -11,6 +11,7 @@ const RESULTS = {
   invalid: "A step that must hold does not. This proof shows nothing.",
   "not-established": "Nothing speaks against it, but a step is open.",
 };
+const LABELS = { valid: "holds here", untrusted: "nobody vouches for it", invalid: "invalid", "not-established": "not established" };
 const HELD = { true: ["good", "holds"], false: ["bad", "fails"], null: ["", "open"] };
 const SOURCES = { registry: "the key that this gateway's registry has", file: "only in the file itself" };
 
@@ -31,7 +32,7 @@ function anchored(anchor) {
 function told(name, found) {
   return [
     h("section", { class: `card banner ${mood(found.result)}`, tabindex: -1, id: "result" },
-      h("h2", { class: "verdict" }, name, badge(mood(found.result), found.result)), h("p", {}, RESULTS[found.result] ?? "")),
+      h("h2", { class: "verdict" }, name, badge(mood(found.result), LABELS[found.result] ?? found.result)), h("p", {}, RESULTS[found.result] ?? "")),
     card("Steps", h("ol", { class: "steps" }, found.steps.map((each) => {
       const [kind, mark] = HELD[String(each.held)];
       return h("li", {}, badge(kind, mark), h("div", {}, h("h3", {}, each.title), h("p", { class: "muted" }, each.sentence)));

@@ -30,11 +30,11 @@ async function list(root, { params, signal, go }) {
     shown.replaceChildren(rows.length ? table("Refused messages, the newest first", [
       { name: "Record", shape: "num", cell: (row) => h("a", { href: `#/quarantine/${row.id}` }, String(row.id)) },
       { name: "Time", shape: "tight", cell: (row) => time(row.time_ms) },
-      { name: "Reason", cell: (row) => row.reason },
-      { name: "Claimed device", cell: (row) => (row.device ? h("span", { class: "mono" }, row.device) : null) },
-      { name: "From", cell: (row) => `${row.transport} ${row.peer}` },
+      { name: "Reason", shape: "tight", cell: (row) => row.reason },
+      { name: "Claimed device", shape: "any", cell: (row) => (row.device ? h("span", { class: "mono" }, row.device) : null) },
+      { name: "From", shape: "any", cell: (row) => `${row.transport} ${row.peer}` },
       { name: "Size", shape: "num", cell: (row) => bytes(row.bytes) },
-      { name: "Detail", cell: (row) => row.detail || null },
+      { name: "Detail", shape: "any", cell: (row) => row.detail || null },
     ], rows) : h("p", {}, "No refused message matches."));
   };
   more.addEventListener("click", fetch);

@@ -50,9 +50,9 @@ export async function show(root, { params, signal, go }) {
     shown.replaceChildren(rows.length ? table(`${count(rows.length)} entries${before === null ? "" : " so far"}`, [
       { name: "Entry", shape: "num", cell: (row) => count(row.index) },
       { name: "Time", shape: "tight", cell: (row) => time(row.time_ms) },
-      { name: "Kind", cell: (row) => row.kind },
-      { name: "About", cell: about },
-      { name: "Verdict", cell: (row) => (row.verdict ? [badge(mood(row.verdict), row.label ?? row.verdict), row.score === null ? "" : ` ${score(row.score)}`] : null) },
+      { name: "Kind", shape: "tight", cell: (row) => row.kind },
+      { name: "About", shape: "any", cell: about },
+      { name: "Verdict", shape: "any", cell: (row) => (row.verdict ? [badge(mood(row.verdict), row.label ?? row.verdict), row.score === null ? "" : ` ${score(row.score)}`] : null) },
     ], rows) : h("p", {}, before === null ? "Nothing in the log matches." : "Nothing matches so far."));
     more.hidden = before === null;
     state.textContent = before === null ? "That is all there is." : `Looked back as far as entry ${count(before)}.`;
