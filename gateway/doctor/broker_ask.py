@@ -303,7 +303,7 @@ async def _gateway_rights(case: Case, account: Account, tls: ssl.SSLContext | No
     truth = b"offline" if case.status is None else b"online"
     return acl.GatewayRights(
         publish_up=await _may_publish_in_either(config, account, tls, other, "up"),
-        publish_receipt=await _may_publish(config.mqtt, account, tls, receipt_topic(config.gateway.fleet, other)),
+        publish_receipt=await _may_publish_in_either(config, account, tls, other, "receipt"),
         publish_status=await _may_publish(config.mqtt, account, tls, status, truth),
     )
 
@@ -317,24 +317,23 @@ async def _device_rights(
         publish_own_up=await _may_publish_in_either(config, device, tls, name, "up"),
         publish_other_up=await _may_publish_in_either(config, device, tls, other, "up"),
         publish_other_receipt=await _may_publish_in_either(config, device, tls, other, "receipt"),
-        read_other_receipt=await _reads(
-            config.mqtt, device, gateway, tls, receipt_topic(config.gateway.fleet, other)
-        ),
+        read_other_receipt=await _reads(config, device, gateway, tls, other),
     )
 
 
 async def _reads(
-    config: MqttConfig, reader: Account, writer: Account, tls: ssl.SSLContext | None, topic: str
+    config: Config, reader: Account, writer: Account, tls: ssl.SSLContext | None, other: str
 ) -> bool | None:
-    """Whether a message at ``topic`` reaches the reader: mosquitto grants every subscription, and filters later."""
-    async with _client(config, reader, tls) as (client, _):
+    """Whether another device's receipt reaches the reader: mosquitto grants every subscription, and filters later."""
+    topics = {receipt_topic(fleet, other) for fleet in (PROBE_FLEET, config.gateway.fleet)}
+    async with _client(config.mqtt, reader, tls) as (client, _):
         if not await _subscribes(client, [("securenet/v1/#", 1)]):
             return False
-        if not await _may_publish(config, writer, tls, topic):
+        if not await _may_publish_in_either(config, writer, tls, other, "receipt"):
             return None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_HEARD_S):
                 async for message in client.messages():
-                    if message.topic == topic:
+                    if message.topic in topics:
                         return True
     return False

@@ -120,7 +120,7 @@ def _events(case: Case, wanted: Wanted) -> tuple[list[LoggedEvent], str]:
 
 
 def _seen(events: Sequence[LoggedEvent]) -> set[str]:
-    """Devices that the events name, registered or not. An address is replaced where it is named a peer, only there."""
+    """Devices that the events name, registered or not. An address is replaced only where it is named a peer."""
     named = {str(event.facts[name]) for event in events for name in _SEEN_FIELDS if event.facts.get(name)}
     return {each for each in named if not _is_address(each)}
 

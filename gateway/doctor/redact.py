@@ -15,7 +15,7 @@ MARK: Final = "(withheld)"
 _URL: Final = re.compile(r"""\b[a-zA-Z][a-zA-Z0-9+.-]{1,15}://[^\s"'<>\\,;\]}]{1,2048}""")
 _PEM: Final = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}-----.*?(?:-----END [A-Z0-9 ]{0,40}-----|\Z)", re.DOTALL)
 _NAMED: Final = re.compile(
-    r"""((?:^|[\s{,"'\[])["']?[\w.-]*"""
+    r"""((?:^|[\s{,"'\[=;&?])["']?[\w.-]*"""
     r"""(?:password|passphrase|secret|seed|token|private[_-]?key|mnemonic|authorization|bearer|api[_-]?key)"""
     r"""["']?\s*[=:]\s*)("[^"\n]*"|'[^'\n]*'|[^\s,}\]]+)""",
     re.IGNORECASE | re.MULTILINE,

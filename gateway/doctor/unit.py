@@ -21,8 +21,7 @@ UNIT: Final = Sheet(
             "`securenet run --config {config}`."
         ),
         "not-installed": note(
-            "Lay it out: `securenet run --config {config}` runs without; the package brings the unit, "
-            "`apt-get install securenet-gateway`."
+            "Make it a service: `securenet install`; without one it runs by `securenet run --config {config}`."
         ),
         "failed": error(
             "See why, then start it: `journalctl -u {unit} -n 50`, `systemctl reset-failed {unit}`, "
