@@ -82,6 +82,8 @@ def plan_of(old: Config, new: Config, rooms: Collection[str]) -> Plan:
     everything waits: half a configuration is none.
     """
     changed = changed_keys(old, new)
+    if bool(old.chain.rpc) is not bool(new.chain.rpc):  # with a chain or without is another gateway
+        rooms = set(rooms) - {"chain"}
     live = tuple(name for name in changed if HOW[name] in rooms)
     merged = _with(old, new, live)
     sound = {field.name: getattr(merged, field.name) for field in dataclasses.fields(merged)}

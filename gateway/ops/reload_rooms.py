@@ -7,8 +7,9 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
 
+from gateway.chain.port import ChainError
 from gateway.checks.chain import Bench
-from gateway.config.model import ClockConfig, Config, IpfsConfig, LogConfig, LoggingConfig
+from gateway.config.model import ChainConfig, ClockConfig, Config, IpfsConfig, LogConfig, LoggingConfig
 from gateway.ingest.admission import retune
 from gateway.ops.reload import NotApplied, Room
 from gateway.ops.secrets import SecretError, read_optional_secret, secret_path
@@ -49,6 +50,10 @@ def mqtt_room(transport: MqttTransport) -> Room:
             raise NotApplied(str(error)) from None
 
     return Room("mqtt", apply)
+
+
+class _Custody(Protocol):
+    async def change_endpoints(self, config: ChainConfig) -> None: ...
 
 
 class Served(Protocol):
@@ -150,6 +155,18 @@ def ipfs_room(delivery: _Delivery) -> Room:
         await delivery.change_sources(config.ipfs)
 
     return Room("ipfs", apply)
+
+
+def chain_room(custody: _Custody) -> Room:
+    """Other endpoints of the same chain, tried first."""
+
+    async def apply(config: Config) -> None:
+        try:
+            await custody.change_endpoints(config.chain)
+        except ChainError as error:
+            raise NotApplied(str(error)) from None
+
+    return Room("chain", apply)
 
 
 def quiet_rooms(

@@ -89,6 +89,12 @@ def test_what_holds_only_together_waits_together():
     assert plan_of(old, new, ROOMS).restart != ()
 
 
+def test_a_gateway_that_gets_a_chain_or_loses_it_starts_anew():
+    chained = dataclasses.replace(OLD, chain=dataclasses.replace(OLD.chain, rpc=("http://127.0.0.1:1",), chain_id=1))
+    for old, new in ((OLD, chained), (chained, OLD)):
+        assert "chain.rpc" in plan_of(old, new, ROOMS).restart
+
+
 class Recorder:
     """A room that notes what is applied, and refuses what a test wants."""
 
