@@ -1,8 +1,11 @@
 import dataclasses
 import os
+import re
 import stat
+import subprocess
+import sys
 import tomllib
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pytest
 from click.testing import CliRunner
@@ -31,6 +34,7 @@ from gateway.ops.exitcodes import ExitCode
 from gateway.ops.secrets import load_log_key
 from gateway.registry.file import FileRegistry
 
+ROOT = Path(__file__).resolve().parents[2]
 NAMED = ("--id", "gw-1", "--fleet", "plant-7")
 PROGRAM = ("--program", "/opt/securenet/bin/securenet")
 
@@ -132,7 +136,7 @@ def test_uninstall_keeps_configuration_keys_and_log_until_it_is_to_purge(root):
 
 
 def test_what_the_package_owns_is_left_to_it(root):
-    packaged = root / "lib/systemd/system/securenet-gateway.service"
+    packaged = root / "usr/lib/systemd/system/securenet-gateway.service"
     packaged.parent.mkdir(parents=True)
     packaged.write_text("")
     assert call(install, "--root", root, *NAMED).exit_code == 0
@@ -203,3 +207,25 @@ def test_the_steps_are_plain_values():
     for step in uninstall_steps(purge=True):
         assert step == type(step)(*step)
         assert not dataclasses.is_dataclass(step)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_every_command_of_the_page_for_pip_runs_in_its_order(tmp_path):
+    page = (ROOT / "docs/operations/install.md").read_text()
+    script = "\n".join(re.findall(r"^```sh pip\n(.*?)^```$", page, re.DOTALL | re.MULTILINE))
+    place, image = tmp_path / "opt", tmp_path / "image"
+    laid = "securenet install --id"
+    assert script.count(laid) == 1
+    script = script.replace(laid, f"securenet install --root {image} --program /opt/securenet/bin/securenet --id")
+    script = script.replace("/opt/securenet/bin/", f"{place}/bin/").replace("venv /opt/securenet", f"venv {place}")
+    script = script.replace(f"--program {place}/bin/", "--program /opt/securenet/bin/").replace("mkdir -p image", "")
+    script = script.replace("--root image", f"--root {image}")
+    image.mkdir()
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", "-ec", script], cwd=ROOT, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (image / "etc/systemd/system/securenet-gateway.service").is_file()
+    assert done.stdout.count("there  write /etc/systemd/system/securenet-gateway.service") == 1
