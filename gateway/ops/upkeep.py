@@ -32,7 +32,8 @@ class JournalCare:
         self.report: MaintenanceReport | None = None
 
     async def run(self) -> None:
-        """Maintain until cancelled; a fault is told, and the next commit asks again."""
+        """Maintain until cancelled; a fault is told once, and so is that it is over; the next commit asks again."""
+        failed = False
         while True:
             await self._touched.wait()
             await asyncio.sleep(_MAINTAIN_S)
@@ -40,7 +41,13 @@ class JournalCare:
             try:
                 self.report = await self._journal.maintain(self._wall_ms())
             except JournalFault as fault:
-                log.warning("journal.care_failed", detail=str(fault))
+                if not failed:
+                    log.warning("journal.care_failed", detail=str(fault))
+                failed = True
+            else:
+                if failed:
+                    log.info("journal.cared_for")
+                failed = False
 
 
 class Publication:

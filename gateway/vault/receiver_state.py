@@ -50,12 +50,17 @@ class ModelState:
         said = None if good is None else history.versions.get(good.version)
         return Reason.REVOKED if said is not None and said.revoked else Reason.PUT_ASIDE
 
+    def ends_ms(self, history: ModelHistory) -> int | None:
+        """When the time of what runs is over: by its manifest or by the chain, whichever is sooner."""
+        if self.running is None or self.expires_ms is None:
+            return None
+        said = history.versions.get(self.running.version)
+        return self.expires_ms if said is None else min(self.expires_ms, said.valid_until_s * 1000)
+
     def is_over(self, history: ModelHistory, now_ms: int) -> bool:
         """Whether the time of what runs is over: it runs on, and a person should know."""
-        if self.running is None or self.expires_ms is None:
-            return False
-        said = history.versions.get(self.running.version)
-        return now_ms >= (self.expires_ms if said is None else min(self.expires_ms, said.valid_until_s * 1000))
+        ends_ms = self.ends_ms(history)
+        return ends_ms is not None and now_ms >= ends_ms
 
     def status(self, history: ModelHistory, gateway_id: str, now_ms: int) -> dict[str, Any]:
         """For ``securenet status``."""
@@ -66,6 +71,7 @@ class ModelState:
             "granted": gateway_id in history.granted,
             "running": None if running is None else running.version,
             "put_aside": running is not None and self.memory.is_aside(running.manifest_sha256),
+            "expires_ms": self.ends_ms(history),
             "expired": self.is_over(history, now_ms),
             "highest": self.memory.highest,
             "refused": None if refusal is None else refusal.ran.version,

@@ -137,6 +137,8 @@ username = "gateway"
 password_file = "{self.folder}/password"
 [coap]
 enabled = false
+[http]
+port = 0
 [limits]
 # The load comes from few devices at a high rate; the buckets are asked all the same.
 device_rate_per_s = 10000.0

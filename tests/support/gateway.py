@@ -79,6 +79,7 @@ class Gateway:
             "registry": {"file": str(self.registry)},
             "mqtt": {"enabled": "mqtt" in sections},
             "coap": {"enabled": "coap" in sections},
+            "http": {"enabled": "http" in sections, "port": 0},
             "logging": {"format": "json"},
         }
         self.config.write_text(
