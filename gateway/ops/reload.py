@@ -104,7 +104,7 @@ class Reloader:
 
     async def became_ready(self) -> None:
         """The gateway works with what it started with: keep it as the last good configuration."""
-        if self._source.broken is None:
+        if self._source.broken is None and self._source.text:
             await self._keep(self._source.text)
 
     def status(self) -> dict[str, Any]:

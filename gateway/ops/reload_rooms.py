@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from gateway.chain.port import ChainError
@@ -170,21 +170,23 @@ def chain_room(custody: _Custody) -> Room:
 
 
 def quiet_rooms(
-    bench: Bench, clerk: _Clerk, clock: _Clock, logging: _Logging, coap: CoapTransport | None
+    bench: Bench, clerk: _Clerk, clock: _Clock, logging: _Logging | None, coap: CoapTransport | None
 ) -> list[Room]:
-    """The rooms that cannot fail: limits, intervals, the clock's rule, the log's level."""
+    """The rooms that cannot fail: limits, intervals, the clock's rule, the log's level where somebody set one up."""
 
     def limits(config: Config) -> None:
         retune(bench, config)
         if coap is not None:
             coap.retune(config.limits)
 
-    changes: Mapping[str, Callable[[Config], None]] = {
+    changes: dict[str, Callable[[Config], None]] = {
         "limits": limits,
         "log": lambda config: clerk.retune(config.log),
         "clock": lambda config: clock.apply(config.clock),
-        "logging": lambda config: logging.change(config.logging),
     }
+    if logging is not None:
+        output = logging
+        changes["logging"] = lambda config: output.change(config.logging)
     return [Room(name, _at_once(change)) for name, change in changes.items()]
 
 

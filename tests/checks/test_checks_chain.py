@@ -122,6 +122,19 @@ def test_of_many_faults_the_first_in_the_order_of_the_page_is_named(upto, reason
     assert (rejected and rejected.reason) is reason
 
 
+@pytest.mark.parametrize(("issued_at", "reason"), [(0.0, RejectReason.TOO_OLD), (1e12, RejectReason.IN_FUTURE)])
+def test_by_a_clock_that_is_not_believed_nobody_is_refused_for_age(issued_at, reason):
+    candidate = candidate_that_fails_everything()
+    make_everything_hold(candidate, len(REASONS))
+    candidate.envelope = candidate.envelope._replace(issued_at=issued_at)
+    bench = Bench("f", {"mqtt": TokenBuckets(1, 9, 10)}, TokenBuckets(1, 9, 10), 86400, 300)
+    assert DECISION.first_failure(candidate, bench).reason is reason
+    bench.clock_trusted = False
+    assert DECISION.first_failure(candidate, bench) is None
+    candidate.standing = Standing.STALE_SESSION
+    assert DECISION.first_failure(candidate, bench).reason is RejectReason.STALE_SESSION
+
+
 @pytest.mark.parametrize("empty", ["peer", "device"])
 def test_an_empty_bucket_of_either_kind_is_named_before_the_signature(empty):
     candidate = candidate_that_fails_everything()

@@ -102,3 +102,22 @@ def test_the_refusal_says_when_to_come_back():
     rejected = verify_rate(1.2)
     assert rejected.reason is RejectReason.RATE_LIMITED
     assert "2 s" in rejected.detail
+
+
+def test_other_limits_hold_at_once_and_everybody_starts_with_a_full_bucket():
+    buckets = TokenBuckets(rate_per_s=1, burst=2, capacity=10)
+    assert [buckets.take("d", 0.0) for _ in range(3)] == [0.0, 0.0, pytest.approx(1.0, abs=0.01)]
+    buckets.retune(10, 5, 1)
+    assert [buckets.take("d", 0.0) for _ in range(5)] == [0.0] * 5
+    assert buckets.take("d", 0.0) == pytest.approx(0.1, abs=0.01)
+    assert buckets.take("e", 0.0) == 0.0
+    assert len(buckets) == 1
+
+
+@pytest.mark.parametrize("limits", [(0, 1, 1), (1, 0, 1), (1, 1, 0)])
+def test_limits_that_are_none_change_nothing(limits):
+    buckets = TokenBuckets(rate_per_s=1, burst=1, capacity=10)
+    assert buckets.take("d", 0.0) == 0.0
+    with pytest.raises(ValueError, match="positive"):
+        buckets.retune(*limits)
+    assert buckets.take("d", 0.0) > 0
