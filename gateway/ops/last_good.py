@@ -39,6 +39,10 @@ class Source(NamedTuple):
         return [f"{self.path} is refused ({len(self.broken.faults)} faults): the last good configuration is in force"]
 
 
+UNKNOWN: Final = Source(Path("gateway.toml"), "")
+"""Of a gateway that was put together without a file: there is none to keep, and none to reload."""
+
+
 def fault_facts(faults: Iterable[object]) -> dict[str, object]:
     """Faults as an event holds them: how many, and each of the first as a value of its own, which may not be long."""
     told = [str(fault) for fault in faults]
