@@ -231,6 +231,12 @@ def configuration(settings: Mapping[str, Sequence[str]], file: str) -> list[Find
     return found
 
 
+def listens(settings: Mapping[str, Sequence[str]], port: int) -> bool:
+    """Whether the broker of this configuration has the port: another one may run here, from another file."""
+    said = [*settings.get("listener", []), *settings.get("port", [])] or ["1883"]
+    return str(port) in {value.split(" ")[0] for value in said}
+
+
 def read_settings(texts: Sequence[str]) -> dict[str, list[str]]:
     """The settings of mosquitto's configuration files, in the order in which it reads them."""
     settings: dict[str, list[str]] = {}

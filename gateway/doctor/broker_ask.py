@@ -14,6 +14,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -63,7 +64,7 @@ async def ask_broker(case: Case) -> list[Finding]:
         return [broker.SHEET.found("unreachable", f"{where} does not answer", broker=where)]
     found = broker.judge(config, facts)
     if broker.is_loopback(config.mqtt.host):
-        found += await aside(_local_configuration, case.root)
+        found += await aside(_local_configuration, case.root, config.mqtt.port)
     return found
 
 
@@ -216,8 +217,8 @@ async def _days_left(config: MqttConfig, tls: ssl.SSLContext) -> float | None:
     return (until.timestamp() - time.time()) / broker.DAY_S
 
 
-def _local_configuration(root: Path) -> list[Finding]:
-    """The mosquitto.conf of this machine, where there is one that we may read."""
+def _local_configuration(root: Path, port: int) -> list[Finding]:
+    """The mosquitto.conf of this machine, where there is one that we may read and that has our port."""
     main, folder = (root / name for name in _MOSQUITTO_CONF)
     try:
         files = [main, *sorted(folder.glob("*.conf"))]
@@ -226,7 +227,8 @@ def _local_configuration(root: Path) -> list[Finding]:
         ]
     except OSError:
         return []
-    return broker.configuration(broker.read_settings(texts), str(main))
+    settings = broker.read_settings(texts)
+    return broker.configuration(settings, str(main)) if broker.listens(settings, port) else []
 
 
 async def ask_acl(case: Case) -> list[Finding]:
@@ -237,11 +239,12 @@ async def ask_acl(case: Case) -> list[Finding]:
     mqtt = config.mqtt
     try:
         account, tls = await aside(own_account, mqtt), await aside(tls_context, mqtt)
+        strangers = await aside(tls_context, replace(mqtt, cert_file="", key_file=""))
     except (SecretError, OSError, ValueError):
         return acl.judge(acl.Facts(anonymous=False, wrong_password=False, gateway=None))
     wrong = Account(mqtt.username or "gateway", secrets.token_hex(16).encode())
     by_certificate = bool(mqtt.cert_file)
-    anonymous = await _lets_in(mqtt, None, None if not by_certificate else tls)
+    anonymous = await _lets_in(mqtt, None, strangers)
     wrong_password = not by_certificate and not anonymous and await _lets_in(mqtt, wrong, tls)
     try:
         gateway = await _gateway_rights(case, account, tls)

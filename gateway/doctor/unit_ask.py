@@ -56,7 +56,12 @@ async def shown(unit: str) -> dict[str, str]:
 async def _exposure(unit: str) -> float | None:
     """The overall exposure level of ``systemd-analyze security``."""
     said = await output_of(["systemd-analyze", "security", "--no-pager", "--", unit])
-    found = re.search(r"exposure level for [^:]+: (\d+(?:\.\d+)?)", said.text) if said is not None else None
+    return None if said is None else exposure_in(said.text)
+
+
+def exposure_in(said: str) -> float | None:
+    """The last line of ``systemd-analyze security``: → Overall exposure level for NAME: 1.6 OK."""
+    found = re.search(r"exposure level for [^:]+: (\d+(?:\.\d+)?)", said)
     return float(found[1]) if found else None
 
 

@@ -196,6 +196,14 @@ async def test_tls_and_its_chain(broker, mqtt_case, ask, tmp_path):
     assert set(found) == {"acl.ok"}
 
 
+async def test_strangers_are_seen_behind_tls_as_well(broker, mqtt_case, ask, tmp_path):
+    ours = Authority(tmp_path / "tls")
+    ours.issue("broker", "localhost", x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+    running = broker(tls=tmp_path / "tls", settings={"allow_anonymous": "true"})
+    found = await ask(mqtt_case(running.tls_port, more=f'tls = true\nca_file = "{tmp_path}/tls/ca.crt"'), "acl")
+    assert "acl.anonymous" in found
+
+
 async def test_a_broker_without_mqtt_is_not_asked(case_of):
     assert not BY_NAME["broker"].applies(case_of("[mqtt]\nenabled = false\n").config)
 
@@ -203,10 +211,14 @@ async def test_a_broker_without_mqtt_is_not_asked(case_of):
 async def test_a_mosquitto_conf_of_this_machine_is_read(broker, mqtt_case, ask, tmp_path):
     (tmp_path / "etc/mosquitto/conf.d").mkdir(parents=True)
     (tmp_path / "etc/mosquitto/mosquitto.conf").write_text("persistence false\n# persistence true\n")
-    found = await ask(mqtt_case(broker().port), "broker")
+    port = broker().port
+    found = await ask(mqtt_case(port), "broker")
+    assert "broker.not-persistent" not in found  # a file of another broker says nothing of this one
+    (tmp_path / "etc/mosquitto/mosquitto.conf").write_text(f"persistence false\nlistener {port} 127.0.0.1\n")
+    found = await ask(mqtt_case(port), "broker")
     assert {"broker.not-persistent", "broker.queue-by-number"} <= set(found)
     (tmp_path / "etc/mosquitto/conf.d/s.conf").write_text("persistence true\nmax_queued_messages 0\n")
-    found = await ask(mqtt_case(broker().port), "broker")
+    found = await ask(mqtt_case(port), "broker")
     assert not {"broker.not-persistent", "broker.queue-by-number"} & set(found)
 
 

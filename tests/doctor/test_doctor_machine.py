@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
+from support.anvil import skip_or_fail
 from support.certificates import Authority
 
 from gateway.config.model import JournalConfig
@@ -24,7 +25,7 @@ from gateway.doctor import disk_ask, machine_ask
 from gateway.doctor.command import MAX_BYTES, output_of
 from gateway.doctor.disk_ask import checked_days, gather, mount_of
 from gateway.doctor.readings import kilobytes_in, number_in, text_in
-from gateway.doctor.unit_ask import bound
+from gateway.doctor.unit_ask import bound, exposure_in
 from gateway.journal import EntryRow, Group, open_journal
 from gateway.message import Score
 from gateway.tlog.entry import MessageEntry, message_entry
@@ -386,6 +387,18 @@ async def test_a_unit_that_systemd_does_not_have(case_of, ask, tmp_path):
     (tmp_path / "run/systemd/system").mkdir(parents=True)
     found = await ask(case_of(root=tmp_path, unit="securenet-no-such.service"), "unit")
     assert set(found) == {"unit.not-installed"}
+
+
+async def test_the_sandbox_s_score_is_read_as_systemd_writes_it(tmp_path):
+    (tmp_path / "some.service").write_text("[Service]\nExecStart=/bin/true\n")
+    said = await output_of(
+        ["systemd-analyze", "security", "--no-pager", "--offline=true", str(tmp_path / "some.service")], 30.0
+    )
+    if said is None or "unrecognized option" in said.text:
+        skip_or_fail("systemd-analyze with --offline is not installed (apt-get install systemd)")
+    assert exposure_in(said.text) is not None, said.text
+    assert exposure_in(said.text) > 5
+    assert exposure_in("") is None
 
 
 async def test_a_configuration_with_a_key_in_a_url_that_all_may_read(case_of, ask):
