@@ -46,7 +46,7 @@ KINDS: Final = {
 _BATCH: Final = 512
 _STEPS_BETWEEN_LOOKS: Final = 2_000
 
-SIZE = "SELECT ifnull(max(idx) + 1, 0), ifnull(min(idx), 0) FROM log"
+SIZE = "SELECT ifnull((SELECT max(idx) + 1 FROM log), 0), ifnull((SELECT min(idx) FROM log), 0)"
 AT_OR_AFTER = "SELECT idx, entry FROM log WHERE idx >= ? ORDER BY idx LIMIT 1"
 SLICE = "SELECT idx, entry FROM log WHERE idx < ? AND idx >= ?{more} ORDER BY idx DESC LIMIT ?"
 OF_DEVICE = """SELECT idx, entry FROM log WHERE idx IN (
