@@ -54,18 +54,19 @@ def camera() -> Iterator[Said]:
         yield Said(f"digit-{digit}", CBOR, cbor2.dumps({"image": image}), LOOK_EVERY_S if number else 0.0)
 
 
-def sensor(record: DeviceRecord, burst: int, rate: float) -> Iterator[Said]:
+def sensor(record: DeviceRecord, filling: int, burst: int, rate: float) -> Iterator[Said]:
     """A bearing's readings, each as `value`: what fills a detector's window as fast as may be, then the story.
 
     Args:
         record: the device.
+        filling: how many readings the detector learns from before it judges.
         burst: how many may go at once.
         rate: how many go in a second after that, as long as the window fills.
     """
     content_type = SENML_CBOR if record.encoding == "cose" else SENML_JSON
-    for number in range(bearing.READINGS):
-        stretch = bearing.stretch(number)
-        celsius = bearing.temperature(record.device_id, number)
+    for number in range(bearing.readings(filling)):
+        stretch = bearing.stretch(number, filling)
+        celsius = bearing.temperature(record.device_id, number, filling)
         payload = encode_payload(content_type, record.device_id, time.time(), (Reading("value", "Cel", celsius),))
         filling_s = 0.0 if number < burst else 1 / rate
         yield Said(stretch, content_type, payload, filling_s if stretch == "filling" else READ_EVERY_S)
@@ -148,6 +149,9 @@ class Solo:
 @click.option("--keys", "key_file", type=_PATH, required=True, help="A key file; its first device is the one.")
 @click.option("--mqtt", "broker", required=True, help="The broker: host:port.")
 @click.option("--log-key", required=True, help="The gateway's log key, name+hash+base64.")
+@click.option(
+    "--filling", type=click.IntRange(1), default=511, show_default=True, help="Readings that fill a window."
+)
 @click.option("--burst", type=click.IntRange(1), default=80, show_default=True, help="Readings at once.")
 @click.option("--rate", type=click.FloatRange(0.1), default=15.0, show_default=True, help="Then, a second.")
 @click.option("--drain", type=click.FloatRange(min=0), default=5.0, show_default=True, help="Seconds.")
@@ -159,6 +163,7 @@ def main(  # noqa: PLR0913 - one argument an option
     key_file: Path,
     broker: str,
     log_key: str,
+    filling: int,
     burst: int,
     rate: float,
     drain: float,
@@ -173,7 +178,7 @@ def main(  # noqa: PLR0913 - one argument an option
         options = MqttOptions(host, int(port))
     except (fleet_keys.KeyFileError, IndexError, ValueError) as fault:
         _leave(EXIT_USAGE, f"{fault}: give --keys, --log-key and --mqtt host:port")
-    story = camera() if what == "camera" else sensor(device, burst, rate)
+    story = camera() if what == "camera" else sensor(device, filling, burst, rate)
     try:
         with Recorder(record_file) as recorder:
             ledger = Ledger(verifier, recorder.write)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.cli.demo_custody import logged_entries
 from gateway.cli.demo_models import STORE_BYTES, Delivery
-from gateway.cli.demo_papers import DETECTOR, READER
+from gateway.cli.demo_papers import Named
 from gateway.cli.demo_parts import DemoError
 from gateway.cli.proof_chain import ask_each
 from gateway.config.model import Config
@@ -71,6 +71,13 @@ class Published(NamedTuple):
     final_s: int | None
     keys: Sequence[Collection[str]]
     gateway: str
+    reader: Named
+    detector: Named
+
+    @property
+    def following(self) -> Named:
+        """The reader's next version."""
+        return self.reader._replace(version=self.reader.version + 1)
 
 
 class Judged(NamedTuple):
@@ -183,20 +190,19 @@ def judge_models(devices: Devices, logged: Logged, published: Published) -> Judg
         logged: what the log says.
         published: when, and for whom.
     """
-    loaded = _first(logged, READER, "loaded")
+    loaded = _first(logged, published.reader, "loaded")
     digits = tuple(_digit_faults(devices, logged, loaded))
-    grant = (*_key_faults(published), *_grant_faults(devices, logged, loaded))
-    fault = tuple(_fault_faults(devices, logged))
+    grant = (*_key_faults(published), *_grant_faults(devices, logged, loaded, published.following))
+    fault = tuple(_fault_faults(devices, logged, published.detector))
     scored = [entry for entry in logged.messages.values() if entry.verdict is not Verdict.UNSCORED]
     seconds, late = _seconds(devices, logged, published.final_s)
     problems = tuple(dict.fromkeys((*_lost(devices, logged), *digits, *grant, *fault, *late)))
     return Judged(not digits, not grant, not fault, seconds, len(scored), problems)
 
 
-def _first(logged: Logged, model: str, event: str, version: int = 1) -> ModelEntry | None:
-    return next(
-        (each for each in logged.events if (each.model_id, each.event, each.version) == (model, event, version)), None
-    )
+def _first(logged: Logged, model: Named, event: str) -> ModelEntry | None:
+    wanted = (*model, event)
+    return next((each for each in logged.events if (each.model_id, each.version, each.event) == wanted), None)
 
 
 def _lost(devices: Devices, logged: Logged) -> Iterator[str]:
@@ -230,10 +236,10 @@ def _digit_faults(devices: Devices, logged: Logged, loaded: ModelEntry | None) -
         yield "all images that were read show one digit: nothing is proven by that"
 
 
-def _grant_faults(devices: Devices, logged: Logged, loaded: ModelEntry | None) -> Iterator[str]:
-    if _first(logged, READER, "loaded", 2) is not None:
+def _grant_faults(devices: Devices, logged: Logged, loaded: ModelEntry | None, following: Named) -> Iterator[str]:
+    if _first(logged, following, "loaded") is not None:
         yield "the next version was loaded although the grant was taken back"
-    refused = _first(logged, READER, "refused", 2)
+    refused = _first(logged, following, "refused")
     if refused is None:
         yield "the next version was not refused"
         return
@@ -252,8 +258,8 @@ def _key_faults(published: Published) -> Iterator[str]:
             yield f"version {version} of the reader has no key for the second gateway"
 
 
-def _fault_faults(devices: Devices, logged: Logged) -> Iterator[str]:
-    loaded = _first(logged, DETECTOR, "loaded")
+def _fault_faults(devices: Devices, logged: Logged, detector: Named) -> Iterator[str]:
+    loaded = _first(logged, detector, "loaded")
     if loaded is None:
         yield "the detector was never loaded"
         return
@@ -271,8 +277,9 @@ def _fault_faults(devices: Devices, logged: Logged) -> Iterator[str]:
         if not verdicts or any(each is not Verdict.NORMAL for each in verdicts):
             wrong = sum(each is not Verdict.NORMAL for each in verdicts)
             yield f"of the good readings {kind} the fault, {wrong} of {len(verdicts)} were not called normal"
-    if any(each is not Verdict.UNSCORED for each in by_kind.get("filling", ())):
-        yield "the detector judged before its window was full"
+    filling = by_kind.get("filling", [])
+    if not filling or Verdict.UNSCORED not in filling or Verdict.ANOMALOUS in filling:
+        yield "of the readings that the detector learns from none was passed over, or one was called anomalous"
 
 
 def _seconds(devices: Devices, logged: Logged, publication_s: int | None) -> tuple[float | None, tuple[str, ...]]:

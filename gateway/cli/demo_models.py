@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any, Final, NamedTuple
 
 from gateway.cli.demo_chain import ADMIN, NICE, PUBLISHER, REGISTRAR, Command, Office
-from gateway.cli.demo_papers import DETECTOR, PUBLISHER_NAME, READER, TWIN, Papers, card_of
+from gateway.cli.demo_papers import PUBLISHER_NAME, TWIN, Named, Papers, card_of
 from gateway.cli.demo_parts import Child, DemoError, python_child
 from gateway.vault import car
 from gateway.vault.blocks import BlockStore
@@ -83,6 +83,7 @@ class Delivery:
         self.is_complete = False
         self._office = office
         self._papers = papers
+        self._detector, self._reader = papers.detects, papers.reads
         self._place = place
         self._gateway, self._fleet = names
         self._house = python_child("authority", "gateway", self._serve_words(), papers.folder / "authority.log")
@@ -106,8 +107,12 @@ class Delivery:
         self._office.ask(
             REGISTRAR, "miner", "register", TWIN, "--fleet", self._fleet, *twin, *self._office.configured
         )
-        self._office.ask(REGISTRAR, "model", "grant", READER, self._gateway, TWIN, *self._office.configured)
-        self._office.ask(REGISTRAR, "model", "grant", DETECTOR, self._gateway, *self._office.configured)
+        self._office.ask(
+            REGISTRAR, "model", "grant", self._reader.model_id, self._gateway, TWIN, *self._office.configured
+        )
+        self._office.ask(
+            REGISTRAR, "model", "grant", self._detector.model_id, self._gateway, *self._office.configured
+        )
         self._granted = True
 
     def play(self) -> None:
@@ -154,6 +159,11 @@ class Delivery:
         return (*self.devices, self._house)
 
     @property
+    def models(self) -> tuple[Named, Named]:
+        """The reader's first version and the detector."""
+        return self._reader, self._detector
+
+    @property
     def devices(self) -> tuple[Child, Child]:
         """The camera and the sensor."""
         return self.cast.camera, self.cast.sensor
@@ -165,7 +175,7 @@ class Delivery:
         papers = self._papers
         where = ("--dir", papers.authority, "--passphrase-file", papers.passphrase)
         yield from self._do("", "authority", "init", *where, "--tls", "127.0.0.1")
-        mine = [word for name in (READER, DETECTOR) for word in ("--model", name)]
+        mine = [word for name in (self._reader.model_id, self._detector.model_id) for word in ("--model", name)]
         request = ("--csr", papers.request, "--out", papers.certificate)
         yield from self._do("", "authority", "publishers", "add", PUBLISHER_NAME, *request, *mine, *where)
         while not self._granted:
@@ -191,8 +201,8 @@ class Delivery:
         yield from self._do(ADMIN, "model", "publisher", *known, *self._office.configured)
         yield from self._publish(self._papers.detector)
         self._tell("a detector of faults is published")
-        yield from self._until(lambda: self._model(DETECTOR, "running") == 1 and self._playing)
-        self._tell("a bearing reports; its detector needs 511 readings before it judges")
+        yield from self._until(lambda: self._is(self._detector, "running") and self._playing)
+        self._tell(f"a bearing reports; its detector judges after {self._papers.filling} readings at the latest")
         self.cast.sensor.start()
         while self.cast.sensor.ended() is None:
             yield
@@ -200,20 +210,23 @@ class Delivery:
 
     def _read(self) -> Lane:
         """The reader is published while a camera looks; the grant is taken back; the next version stays closed."""
-        yield from self._until(lambda: self._playing and self._model(DETECTOR, "newest") == 1)
+        yield from self._until(lambda: self._playing and self._is(self._detector, "newest"))
         first, second = self._papers.readers
+        following = self._reader._replace(version=self._reader.version + 1)
         said = yield from self._publish(first)
         self.block = int(said["block"])
         self.manifests.append(said["manifest_cid"])
         self._tell("a reader of digits is published")
-        yield from self._until(lambda: self._model(READER, "running") == 1)
+        yield from self._until(lambda: self._is(self._reader, "running"))
         self._tell("the gateway has opened it, and reads what the camera sees")
         yield from self._wait(_READING_S)
-        yield from self._do(PUBLISHER, "model", "ungrant", READER, self._gateway, *self._office.configured)
+        yield from self._do(
+            PUBLISHER, "model", "ungrant", self._reader.model_id, self._gateway, *self._office.configured
+        )
         said = yield from self._publish(second)
         self.manifests.append(said["manifest_cid"])
         self._tell("the grant is taken back, and the next version is published")
-        yield from self._until(lambda: self._model(READER, "refused") == 2)  # noqa: PLR2004 -- the next version
+        yield from self._until(lambda: self._is(following, "refused"))
         self._tell("the gateway cannot open it, and reads on with the version before")
         yield from self._wait(_READING_S)
         self.cast.camera.ask_to_end()
@@ -261,8 +274,10 @@ class Delivery:
         while monotonic() < until_s:
             yield
 
-    def _model(self, name: str, what: str) -> Any:  # noqa: ANN401 -- a value of the status
-        return self._status.get(name, {}).get(what)
+    def _is(self, model: Named, what: str) -> bool:
+        """Whether this version of a model is what the gateway's status calls newest, running, refused."""
+        told: Mapping[str, Any] = self._status.get(model.model_id, {})
+        return bool(told.get(what) == model.version)
 
     def _tell(self, text: str) -> None:
         self._news.append(text)

@@ -21,13 +21,21 @@ from gateway.cli.demo_parts import DemoError
 from gateway.cli.options import write_new
 
 READER: Final = "mnist"
-DETECTOR: Final = "nab"
+_DETECTORS: Final = ("nab-records", "nab")
+"""Files of detectors, the one that is to be shown first."""
 PUBLISHER_NAME: Final = "works"
 """The publisher's name with the authority."""
 TWIN: Final = "demo-gw-2"
 """A second gateway that holds a grant: when ours has lost its own, somebody is left to publish for."""
 MODELS: Final = Path(__file__).resolve().parents[2] / "models"
 _KINDS: Final = ("tflite", "spec.json", "card.json")
+
+
+class Named(NamedTuple):
+    """A model as its card names it."""
+
+    model_id: str
+    version: int
 
 
 class Papers(NamedTuple):
@@ -43,6 +51,24 @@ class Papers(NamedTuple):
     detector: Path
     readers: tuple[Path, Path]
     twin_keys: Mapping[str, str]
+
+    @property
+    def detects(self) -> Named:
+        """The detector, as it is published."""
+        return named(self.detector)
+
+    @property
+    def reads(self) -> Named:
+        """The reader's first version; the next one has the next number."""
+        return named(self.readers[0])
+
+    @property
+    def filling(self) -> int:
+        """After how many readings the detector judges at the latest, by its spec."""
+        inputs = json.loads(_spec_of(self.detector).read_text(encoding="utf-8"))["inputs"]
+        records = [column["record"] for column in inputs["columns"] if column.get("record")]
+        reach = [int(each["after"]) + max(int(each["short"]), int(each["long"])) for each in records]
+        return max([int(inputs["window"]) - 1, 1, *reach])
 
     @property
     def certificate(self) -> Path:
@@ -65,6 +91,25 @@ def card_of(model: Path) -> Path:
     return model.with_name(f"{model.stem}.card.json")
 
 
+def _spec_of(model: Path) -> Path:
+    return model.with_name(f"{model.stem}.spec.json")
+
+
+def named(model: Path) -> Named:
+    """What the card beside a model calls it."""
+    told = json.loads(card_of(model).read_text(encoding="utf-8"))
+    return Named(str(told["model_id"]), int(told["version"]))
+
+
+def detector_in(models: Path) -> str:
+    """The detector that is shown: the first one that is there."""
+    return next((name for name in _DETECTORS if _is_whole(models, name)), _DETECTORS[-1])
+
+
+def _is_whole(models: Path, name: str) -> bool:
+    return all((models / f"{name}.{kind}").is_file() for kind in _KINDS)
+
+
 def why_no_models(*, chain: bool, models: Path = MODELS) -> str:
     """Why this demo goes without models; empty when it does not."""
     if not chain:
@@ -72,7 +117,7 @@ def why_no_models(*, chain: bool, models: Path = MODELS) -> str:
     missing = [name for name in ("ai_edge_litert", "aiohttp") if find_spec(name) is None]
     if missing:
         return "nothing here runs models: pip install 'securenet-gateway[demo,litert]'"
-    if not all((models / f"{name}.{kind}").is_file() for name in (READER, DETECTOR) for kind in _KINDS):
+    if not (_is_whole(models, READER) and _is_whole(models, detector_in(models))):
         return "no models are here to publish: run the demo in a checkout of the project"
     return ""
 
@@ -85,9 +130,10 @@ def make_papers(folder: Path, models: Path = MODELS) -> Papers:
         CliError: a file cannot be written.
     """
     folder.mkdir()
+    detector_name = detector_in(models)
     first, second = folder / "first", folder / "second"
     try:
-        for place, names in ((first, (READER, DETECTOR)), (second, (READER,))):
+        for place, names in ((first, (READER, detector_name)), (second, (READER,))):
             place.mkdir()
             for name in names:
                 for kind in _KINDS:
@@ -107,7 +153,7 @@ def make_papers(folder: Path, models: Path = MODELS) -> Papers:
     request, request_key = folder / "publisher.csr", folder / "publisher.key"
     _request(request, request_key)
     readers = (first / f"{READER}.tflite", second / f"{READER}.tflite")
-    detector = first / f"{DETECTOR}.tflite"
+    detector = first / f"{detector_name}.tflite"
     return Papers(folder, trainer, signing, public, request, request_key, passphrase, detector, readers, _twin_keys())
 
 

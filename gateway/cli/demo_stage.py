@@ -23,7 +23,7 @@ from gateway.cli.demo_parts import (
     python_child,
     wait_for_port,
 )
-from gateway.cli.demo_world import DRAIN_S, FILLING_RATE, FLEET, GATEWAY, KEYS, RECORD, REGISTRY, REPORT, World
+from gateway.cli.demo_world import DEVICE_RATE, DRAIN_S, FLEET, GATEWAY, KEYS, RECORD, REGISTRY, REPORT, World
 from gateway.cli.output import plain
 from gateway.ops.control import CONTROL_SOCKET, NoGatewayError, RequestRefusedError, request
 
@@ -270,10 +270,12 @@ def _leaver(world: World, office: Office) -> Leaver:
 
 
 def _delivery(world: World, office: Office) -> Delivery:
-    filling = ("--burst", str(_FILLING_BURST), "--rate", f"{_FILLING_SHARE * FILLING_RATE:g}")
+    papers = make_papers(world.models_folder)
+    allowed = ("--burst", str(_FILLING_BURST), "--rate", f"{_FILLING_SHARE * DEVICE_RATE:g}")
+    filling = ("--filling", str(papers.filling), *allowed)
     cast = Cast(_soloist(world, "camera"), _soloist(world, "sensor", *filling), world.ports["authority"])
     place = Place(world.store, world.kubo_url, world.car_file)
-    return Delivery(office, make_papers(world.models_folder), cast, place, (GATEWAY, FLEET))
+    return Delivery(office, papers, cast, place, (GATEWAY, FLEET))
 
 
 def _soloist(world: World, name: str, *more: str) -> Child:

@@ -192,7 +192,7 @@ def _judge_models(stage: Stage, config: Config, reader: Reader) -> tuple[dict[st
     folder = world.soloists_folder
     devices = read_devices(folder / "camera" / RECORD, folder / "sensor" / RECORD)
     when_s = final_s(config, delivery, CONFIRMATIONS)
-    published = Published(when_s, keys_in(world.store, delivery.manifests), config.gateway.id)
+    published = Published(when_s, keys_in(world.store, delivery.manifests), config.gateway.id, *delivery.models)
     judged = judge_models(devices, read_log(reader), published)
     facts = judged.facts() | {"models_by": "kubo" if world.kubo else "store", "models_missing": None}
     return facts, judged.problems if delivery.is_complete else ()

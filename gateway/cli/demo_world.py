@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from gateway.cli.demo_chain import section
 from gateway.cli.demo_kubo import find_kubo
-from gateway.cli.demo_papers import DETECTOR, READER, why_no_models
+from gateway.cli.demo_papers import MODELS, READER, detector_in, named, why_no_models
 from gateway.cli.demo_parts import DemoError, free_ports
 from gateway.cli.options import write_new
 from gateway.cli.output import plain
@@ -36,8 +36,8 @@ _KEYS_S: Final = 60.0
 LEAVER: Final = 10_000
 """The leaver's number: the fleet's own are below it."""
 SOLOISTS: Final = ("camera", "sensor")
-FILLING_RATE: Final = 50.0
-"""A device's messages a second, where one of them has to fill a detector's window in a short run."""
+DEVICE_RATE: Final = 20.0
+"""The least that a device may send in a second."""
 
 
 class DemoOptions(NamedTuple):
@@ -162,7 +162,7 @@ def make_world(folder: Path, options: DemoOptions) -> World:
 def _config_text(world: World) -> str:
     """Loopback and a small burst, so that the floods reach the limit within a short run; all else is the default."""
     options, folder = world.options, world.folder
-    device_rate = max(20.0 if world.no_models else FILLING_RATE, 4 * options.rate / options.devices)
+    device_rate = max(DEVICE_RATE, 4 * options.rate / options.devices)
     hpke = f"hpke_key_file = {_quoted(folder / 'hpke-key.pem')}\n" if options.chain else ""
     anchor = section(folder, options.duration_s) if options.chain else ""
     return f"""# The demo's gateway: everything that is not said here is the default.
@@ -197,8 +197,9 @@ def _models_text(world: World) -> str:
     if world.no_models:
         return ""
     source = f"kubo:{world.kubo_url}" if world.kubo else f"car:{world.car_file}"
+    enabled = [named(MODELS / f"{name}.tflite").model_id for name in (READER, detector_in(MODELS))]
     return f"""[models]
-enabled = ["{READER}", "{DETECTOR}"]
+enabled = {json.dumps(enabled)}
 [ipfs]
 sources = [{json.dumps(source)}]
 """
