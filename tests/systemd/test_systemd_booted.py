@@ -53,7 +53,6 @@ SCORE = """
 import resource
 from ai_edge_litert.interpreter import Interpreter
 import numpy
-from gateway.detection.port import LoadedModel
 resource.setrlimit(resource.RLIMIT_DATA, (1 << 29, 1 << 29))
 for name in ("mnist", "nab", "rt-iot2022-normal"):
     interpreter = Interpreter(model_content=open(f"/shared/{name}.tflite", "rb").read(), num_threads=1)
