@@ -110,7 +110,7 @@ def _endpoints(endpoints: list[EndpointFact]) -> list[Finding]:
         kind = "unreachable" if all_down else "endpoint-down"
         if each.misconfigured:
             kind = "misconfigured"
-        elif "fewer requests" in each.fault or "429" in each.fault:
+        elif "fewer requests" in each.fault or "HTTP 429" in each.fault:
             kind = "rate-limited"
         elif all_down and "ahead of this machine's clock" in each.fault:
             kind = "clock-behind"

@@ -10,6 +10,7 @@ import pytest
 from doctor_journal import fill
 from hypothesis import given
 from hypothesis import strategies as st
+from support.anvil import skip_or_fail
 
 from gateway.doctor.disk_ask import checked_days, gather, mount_of
 
@@ -40,7 +41,7 @@ async def test_a_disk_that_is_mounted_read_only(case_of, ask, tmp_path):
         ["mount", "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", str(mountpoint)], capture_output=True, check=False
     )
     if done.returncode:
-        pytest.skip("mounting a tmpfs needs root in a machine that allows it")
+        skip_or_fail("mounting a tmpfs needs root in a machine that allows it")
     try:
         found = await ask(case_of(), "disk")
         assert "disk.read-only" in found
@@ -56,7 +57,7 @@ async def test_a_disk_that_is_full(case_of, ask, tmp_path):
         ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(mountpoint)], capture_output=True, check=False
     )
     if done.returncode:
-        pytest.skip("mounting a tmpfs needs root in a machine that allows it")
+        skip_or_fail("mounting a tmpfs needs root in a machine that allows it")
     try:
         (mountpoint / "fill").write_bytes(bytes(64 << 10))
         assert "disk.full" in await ask(case_of(), "disk")
@@ -107,7 +108,7 @@ def test_the_last_check_of_a_file_system_is_read(tmp_path):
     image.write_bytes(bytes(4 << 20))
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     if subprocess.run(["which", "mkfs.ext4"], env={"PATH": path}, capture_output=True, check=False).returncode:
-        pytest.skip("e2fsprogs is not installed")
+        skip_or_fail("e2fsprogs is not installed")
     subprocess.run(["mkfs.ext4", "-q", str(image)], env={"PATH": path}, check=True)
     said = subprocess.run(
         ["dumpe2fs", "-h", str(image)],

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import click
 import pytest
-from doctor_facts import FINE, WRONG
+from doctor_facts import FINE, ON_CHAIN, WRONG
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.cli.main import COMMANDS, cli
 from gateway.config.model import Config
+from gateway.doctor import endpoints
 from gateway.doctor.finding import EXIT, Severity, Sheet, error, worst
 from gateway.doctor.table import CHECKS, kinds
 
@@ -119,6 +120,13 @@ def test_a_sound_world_has_nothing_to_remedy(check):
 
 def test_every_check_has_a_sound_world():
     assert set(FINE) == {check.name for check in CHECKS}
+
+
+def test_a_port_is_no_status_of_http():
+    fault = endpoints.EndpointFact("http://127.0.0.1:42929", fault="http://127.0.0.1:42929: no connection to it")
+    assert [each.name for each in endpoints.judge(ON_CHAIN, [fault], None)] == ["chain.unreachable"]
+    limited = fault._replace(fault="http://127.0.0.1:80: eth_chainId: it answers HTTP 429")
+    assert [each.name for each in endpoints.judge(ON_CHAIN, [limited], None)] == ["chain.rate-limited"]
 
 
 def test_the_exit_code_rises_with_the_severity():
