@@ -72,6 +72,8 @@ class QueryTooLongError(Exception):
 class LogQuestion(NamedTuple):
     """What is asked of the log. None: whatever it is. Times are in milliseconds since 1970, both inclusive.
 
+    A ``device_id`` alone, or with the kind ``message``, is about messages and found by the index; with ``rejections``
+    it is about summaries that name the device among the most refused, with ``response`` about what was done to it.
     ``reason`` is a reason of refusal that a summary counts, or that a model was refused for.
     """
 
@@ -195,7 +197,8 @@ class Queries:
             start = max(start, self.index_of_time(question.from_ms - CLOCK_WOBBLE_MS))
         cursor = end if before is None else min(before, end)
         found: list[LogHit] = []
-        step = self._step_of_device if question.device_id is not None else self._step
+        indexed = question.device_id is not None and question.kind in {None, "message"}
+        step = self._step_of_device if indexed else self._step
         while cursor > start and len(found) < limit:
             rows, reached = step(question, cursor, start, limit)
             for index, entry in map(_hit, rows):
@@ -291,10 +294,10 @@ def _prefilter(question: LogQuestion) -> tuple[str, list[object]]:
         more += " AND device_id IS NOT NULL" if kind == "message" else " AND device_id IS NULL"
     elif question.reason is not None:
         more += " AND device_id IS NULL"
-    for word in (question.verdict, kind, question.reason):
+    for word in (question.verdict, kind, question.reason, question.device_id):
         if word is not None:
             more += " AND instr(entry, ?)"
-            values.append(word.encode() if word is question.reason else cbor.encode(word))
+            values.append(cbor.encode(word))
     return more, values
 
 
@@ -307,11 +310,17 @@ def _matches(entry: Entry | None, question: LogQuestion) -> bool:
         return False
     if kind is not None and not isinstance(entry, KINDS[kind]):
         return False
-    if device_id is not None and not (isinstance(entry, MessageEntry) and entry.device_id == device_id):
+    if device_id is not None and not _names(entry, device_id):
         return False
     if verdict is not None and not (isinstance(entry, MessageEntry) and entry.verdict == verdict):
         return False
     return reason is None or _has_reason(entry, reason)
+
+
+def _names(entry: Entry, device_id: str) -> bool:
+    if isinstance(entry, RejectionsEntry):
+        return any(name == device_id for name, _ in entry.most_refused)
+    return isinstance(entry, (MessageEntry, ResponseEntry)) and entry.device_id == device_id
 
 
 def _has_reason(entry: Entry, reason: str) -> bool:

@@ -100,6 +100,10 @@ async def test_one_device_has_its_history_and_says_why_it_was_refused(page):
     indexes = [each["index"] for each in body["scores"]]
     assert indexes == sorted(indexes)
     assert {each["device"] for each in body["refused"]} == {PUMPS[0]}
+    assert body["summaries"] == []
+    most = await good(page, "/api/device", id=PUMPS[1])
+    assert [row["index"] for row in most["summaries"]] == list(range(599, 0, -60))
+    assert [row["index"] for row in (await good(page, "/api/log", device=PUMPS[3], kind="response"))["rows"]] == [7]
     status, unknown = await told(page, "/api/device", id="nobody")
     assert (status, unknown["status"], unknown["last"]) == (200, "unregistered", None)
 

@@ -16,7 +16,7 @@ from gateway.journal.outbox import AnchorRow
 from gateway.journal.queries import KINDS, LogQuestion, QueryTooLongError, RefusedQuestion, open_queries
 from gateway.journal.schema import connect_reader
 from gateway.message import Verdict
-from gateway.tlog.entry import MessageEntry, message_entry
+from gateway.tlog.entry import MessageEntry, RejectionsEntry, ResponseEntry, message_entry
 
 START_MS = NOW_MS - 1_000_000
 
@@ -66,13 +66,21 @@ def known(index):
     return entry_at(index) or message_at(index)[0]
 
 
+def names(entry, question):
+    if isinstance(entry, RejectionsEntry):
+        return question.kind == "rejections" and question.device_id in dict(entry.most_refused)
+    if isinstance(entry, ResponseEntry):
+        return question.kind == "response" and entry.device_id == question.device_id
+    return isinstance(entry, MessageEntry) and entry.device_id == question.device_id
+
+
 def expected(question, count):
     found = []
     for index in range(count - 1, -1, -1):
         entry = known(index)
         message = isinstance(entry, MessageEntry)
         if (
-            (question.device_id is None or (message and entry.device_id == question.device_id))
+            (question.device_id is None or names(entry, question))
             and (question.from_ms is None or entry.time_ms >= question.from_ms)
             and (question.to_ms is None or entry.time_ms <= question.to_ms)
             and (question.kind is None or isinstance(entry, KINDS[question.kind]))

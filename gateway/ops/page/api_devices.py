@@ -21,6 +21,8 @@ COUNTED_IN_LIST: Final = 1_000
 COUNTED_IN_FULL: Final = 100_000
 HISTORY: Final = 200
 _REFUSED: Final = 20
+_SUMMARIES: Final = 10
+_PATIENCE_S: Final = 0.3
 _LAST: Final = chr(0x10FFFF)
 
 
@@ -90,6 +92,7 @@ async def device(request: web.Request) -> web.Response:
         seen = queries.seen(name, COUNTED_IN_FULL)
         newest = queries.log(LogQuestion(device_id=name), HISTORY)
         refused = queries.refused(RefusedQuestion(device_id=name), _REFUSED)
+        summaries = queries.log(LogQuestion(device_id=name, kind="rejections"), _SUMMARIES, patience_s=_PATIENCE_S)
         scores = [
             {"index": hit.index, "time_ms": hit.entry.time_ms, "score": hit.entry.score, "verdict": hit.entry.verdict}
             for hit in newest.hits
@@ -103,6 +106,8 @@ async def device(request: web.Request) -> web.Response:
             "newest": [log_row(hit) for hit in newest.hits[:_REFUSED]],
             "scores": scores[::-1],
             "refused": [refused_row(hit) for hit in refused],
+            "summaries": [log_row(hit) for hit in summaries.hits],
+            "looked_back_to": summaries.before,
         }
 
     return web.json_response(await request.app[DESK].ask(request, look))

@@ -54,8 +54,15 @@ function history(found) {
 }
 
 function refused(found, texts) {
-  const rows = found.refused;
-  if (!rows.length) return card("Why refused", h("p", { class: "muted" }, "The quarantine holds no message that names this device."));
+  const rows = found.refused, sums = found.summaries;
+  const told = sums.length ? h("div", { class: "below" }, table("Summaries in the log that count it among the most refused", [
+    { name: "Entry", shape: "num", cell: (each) => count(each.index) },
+    { name: "From", shape: "tight", cell: (each) => time(each.from_ms) },
+    { name: "To", shape: "tight", cell: (each) => time(each.to_ms) },
+    { name: "Refused", shape: "num", cell: (each) => count(each.most_refused.find(([id]) => id === found.id)?.[1]) },
+    { name: "Reasons of all", shape: "any", cell: (each) => Object.entries(each.counts).map(([reason, many]) => `${count(many)} ${reason}`).join(", ") },
+  ], sums)) : null;
+  if (!rows.length) return card("Why refused", h("p", { class: "muted" }, "The quarantine holds no message that names this device."), told);
   const reasons = [...new Set(rows.map((each) => each.reason))];
   return card("Why refused",
     h("ul", { class: "plain" }, reasons.map((each) => h("li", {}, h("strong", {}, each), ": ", texts.reasons[each]?.means, " ", h("span", { class: "muted" }, texts.reasons[each]?.do)))),
@@ -65,7 +72,7 @@ function refused(found, texts) {
       { name: "From", shape: "any", cell: (each) => `${each.transport} ${each.peer}` },
       { name: "Detail", shape: "any", cell: (each) => each.detail },
       { name: "Record", shape: "num", cell: (each) => h("a", { href: `#/quarantine/${each.id}` }, String(each.id)) },
-    ], rows)));
+    ], rows)), told);
 }
 
 async function one(root, id, { signal }) {
