@@ -295,8 +295,7 @@ class Listener:
 
     def __init__(self, port):
         self.port = port
-        self.state = "off"
-        self.detail = ""
+        self.state, self.detail = "off", ""
 
     def status(self):
         return self
