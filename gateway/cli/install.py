@@ -113,7 +113,7 @@ def _next_steps(*, named: bool) -> list[str]:
         f"Set the broker, and what else differs from the defaults: {CONFIG}",
         "Let the devices in: their lines in /etc/securenet/registry.jsonl, or by the chain's registry",
         "Check it: securenet check-config --syntax-only",
-        f"Start it: systemctl enable --now {GATEWAY_UNIT}",
+        f"Start it: systemctl start --no-block {GATEWAY_UNIT}",
         "See how it is: securenet status; journalctl -u securenet-gateway",
     ]
 

@@ -18,7 +18,7 @@ from support.booted import Booted, need
 ROOT = Path(__file__).resolve().parents[2]
 UNIT = "securenet-gateway.service"
 PYTHON = "/opt/securenet/bin/python3"
-FLEET = f"{PYTHON} -c 'from firmware_sim.cli import main; main()'"
+FLEET = "securenet-fleet"
 LOG_SIZE = re.compile(r"^log_size +(\d+)$", re.MULTILINE)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
