@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from gateway.config.model import Config
 from gateway.doctor.finding import Finding, Sheet
@@ -52,6 +53,19 @@ class Case:
         if self.config is None:
             raise RuntimeError("a check that needs a configuration was asked without one")
         return self.config
+
+
+def page_port(case: Case) -> int:
+    """The port of page and metrics: as configured, or, where any will do, as the running gateway says; 0: unknown."""
+    if case.config is None:
+        return 0
+    told = (case.status or {}).get("http")
+    address = told.get("address") if isinstance(told, Mapping) else None
+    try:
+        bound = urlsplit(str(address)).port if address else None
+    except ValueError:
+        bound = None
+    return case.config.http.port or bound or 0
 
 
 class Check(NamedTuple):

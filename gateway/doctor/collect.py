@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 from gateway import __version__
 from gateway.config.example import effective_toml
 from gateway.doctor.bundle import Piece
-from gateway.doctor.case import Case
+from gateway.doctor.case import Case, page_port
 from gateway.doctor.command import output_of
 from gateway.doctor.finding import Finding
 from gateway.doctor.readings import text_in
@@ -255,7 +255,7 @@ async def _metrics(case: Case) -> tuple[str, str]:
     """What /metrics says, and why it says nothing."""
     if case.config is None or not case.config.http.enabled:
         return "", "http.enabled is false"
-    host, port = case.config.http.host, _port(case)
+    host, port = case.config.http.host, page_port(case)
     if not port:
         return "", "nobody knows the port of the page"
     address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 -- compared, not bound
@@ -282,15 +282,6 @@ async def _read(reader: asyncio.StreamReader) -> bytes:
     while len(answer) < MAX_METRICS and (chunk := await reader.read(1 << 16)):
         answer += chunk
     return bytes(answer)
-
-
-def _port(case: Case) -> int:
-    """The configured port, or the one that the running gateway says."""
-    if case.config is None:
-        return 0
-    told = (case.status or {}).get("http")
-    bound = told.get("port") if isinstance(told, dict) else None
-    return case.config.http.port or (bound if isinstance(bound, int) else 0)
 
 
 def _iso(time_ms: int) -> str:

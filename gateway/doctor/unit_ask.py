@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from gateway.doctor.case import Case
+from gateway.doctor.case import Case, page_port
 from gateway.doctor.command import output_of
 from gateway.doctor.finding import Finding
 from gateway.doctor.readings import text_in
@@ -74,9 +74,10 @@ async def ask_page(case: Case) -> list[Finding]:
     """Who listens on the page's port, and what it answers."""
     http, running = case.sound.http, case.status is not None
     facts = PageFacts(listening=False, status=None, running=running)
-    if http.enabled and http.port:
-        listening, wide = bound(text_in(case.root / "proc/net/tcp") + text_in(case.root / "proc/net/tcp6"), http.port)
-        status = await _status(http.host, http.port) if listening else None
+    port = page_port(case)
+    if http.enabled and port:
+        listening, wide = bound(text_in(case.root / "proc/net/tcp") + text_in(case.root / "proc/net/tcp6"), port)
+        status = await _status(http.host, port) if listening else None
         facts = PageFacts(listening=listening, status=status, bound_open=listening and wide, running=running)
     return judge_page(case.sound, facts)
 

@@ -21,6 +21,7 @@ from support.certificates import Authority
 
 from gateway.crypto.keystore import ScryptCost, lock
 from gateway.doctor import disk_ask, machine_ask
+from gateway.doctor.case import page_port
 from gateway.doctor.command import MAX_BYTES, output_of
 from gateway.doctor.readings import kilobytes_in, number_in, text_in
 from gateway.doctor.unit_ask import bound, exposure_in
@@ -216,6 +217,10 @@ async def test_who_listens_is_read_from_the_kernel(case_of, ask):
     async with server:
         case = case_of(f"[http]\nport = {port}\n", status={"uptime_s": 1})
         assert set(await ask(case, "page")) == {"page.ok"}
+        any_port = case_of("[http]\nport = 0\n", status={"http": {"address": f"http://127.0.0.1:{port}/"}})
+        assert page_port(any_port) == port
+        assert set(await ask(any_port, "page")) == {"page.ok"}
+        assert page_port(replace(any_port, status={"http": {"address": "http://[:x"}})) == 0
     await server.wait_closed()
     assert set(await ask(case, "page")) == {"page.silent"}
 
