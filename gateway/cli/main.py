@@ -30,6 +30,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "proof": ("gateway.cli.proof:proof", "Export and verify proofs."),
     "key": ("gateway.cli.key:key", "Make, show and rotate the gateway's keys."),
     "authority": ("gateway.cli.authority:authority", "The keys of models: make them, guard them, give them out."),
+    "backup": ("gateway.cli.backup:backup", "All that must not be lost in one file, while the gateway runs."),
+    "restore": ("gateway.cli.backup:restore", "Put a backup back, when the disk is lost."),
     "install": ("gateway.cli.install:install", "Make the gateway a service: user, directories, units."),
     "uninstall": ("gateway.cli.install:uninstall", "Remove the service; configuration, keys and log stay."),
     "demo": ("gateway.cli.demo:demo", "See it all at work: a broker, a chain, a gateway, a fleet, its attackers."),
