@@ -57,7 +57,7 @@ def served(world):
         thread.join(10)
 
 
-def look(world, folder, out=None, only=None):
+def look(world, folder, out=None, only=None, **more):
     """What the browser saw; the test is skipped where there is none, and fails in CI."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     node = shutil.which("node")
@@ -66,10 +66,11 @@ def look(world, folder, out=None, only=None):
     if not (BROWSER / "node_modules" / "playwright-core").is_dir():
         skip_or_fail("the browser's driver is not installed (npm ci in tests/page/browser)")
     good, bad = folder / "good.json", folder / "bad.json"
-    good.write_bytes(world.proof())
-    document = json.loads(world.proof())
-    document["entry"] = json.loads(world.proof(101))["entry"]
-    bad.write_text(json.dumps(document))
+    if only is None or "proofs" in only:
+        good.write_bytes(world.proof())
+        document = json.loads(world.proof())
+        document["entry"] = json.loads(world.proof(101))["entry"]
+        bad.write_text(json.dumps(document))
     with served(world) as url, tempfile.TemporaryDirectory() as home:
         asked = {
             "url": url,
@@ -81,6 +82,7 @@ def look(world, folder, out=None, only=None):
             "evil": world.evil_id(),
             "out": None if out is None else str(out),
             "only": only,
+            **more,
         }
         done = subprocess.run(
             [str(node), str(BROWSER / "look.mjs"), json.dumps(asked)],

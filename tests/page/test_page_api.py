@@ -292,6 +292,15 @@ async def test_without_a_journal_the_page_says_so(tmp_path):
         assert (await told(client, "/api/status"))[0] == 200
 
 
+async def test_questions_queue_up_to_a_bound_and_then_are_told_to_come_again(page, monkeypatch):
+    monkeypatch.setattr("gateway.ops.page.desk.WAITING_MAX", 3)
+    answers = await asyncio.gather(*(told(page, "/api/log", kind="key") for _ in range(12)))
+    refused = [body for status, body in answers if status == 503]
+    assert {status for status, _ in answers} == {200, 503}
+    assert {body["error"] for body in refused} == {"too many questions at once"}
+    assert (await told(page, "/api/log"))[0] == 200
+
+
 NAMES = st.sampled_from(
     ["device", "from_ms", "to_ms", "kind", "verdict", "reason", "before", "limit", "q", "status", "id"]
 )

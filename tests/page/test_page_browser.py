@@ -2,7 +2,7 @@
 
 import pytest
 from page_browser import look
-from page_kit import TOKEN, XSS
+from page_kit import TOKEN, XSS, PageWorld
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -99,3 +99,19 @@ def test_forms_work_and_a_download_says_that_it_is_complete(seen):
 
 def test_a_foreign_name_that_resolves_to_this_host_gets_nothing(seen):
     assert seen["rebound"] == 421
+
+
+def test_a_gateway_without_chain_and_models_that_is_not_ready_says_so_and_what_to_do(tmp_path):
+    bare = PageWorld(tmp_path / "bare", messages=8, chain=False)
+    bare.ready = False
+    views = ["overview", "models", "anchors", "devices"]
+    seen = look(bare, tmp_path, only=["everyView"], modes=["phone-light"], views=views)
+    assert seen["console"] == []
+    for view in views:
+        found = seen["views"][f"{view} phone-light"]
+        assert (found["wide"], found["faults"], found["axe"]) == (0, 0, []), view
+    overview = seen["views"]["overview phone-light"]["text"]
+    assert "Not ready: messages are not taken" in overview
+    assert "is mosquitto running?" in overview
+    assert "No chain is configured" in overview
+    assert "No model is configured" in overview

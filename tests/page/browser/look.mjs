@@ -61,9 +61,9 @@ async function audit(page) {
 }
 
 async function everyView(browser) {
-  for (const mode of MODES) {
+  for (const mode of MODES.filter((each) => !asked.modes || asked.modes.includes(each.name))) {
     const page = await open(browser, mode);
-    for (const view of Object.keys(VIEWS)) {
+    for (const view of asked.views ?? Object.keys(VIEWS)) {
       await visit(page, view);
       if (view === "overview") await page.waitForTimeout(mode.name === "light" || mode.name === "phone-dark" ? 12_500 : 2500);
       const found = await page.evaluate(() => ({

@@ -11,6 +11,16 @@ function step(mark, title, ...told) {
   return h("li", {}, badge(kind, text), h("div", {}, h("h3", {}, title), told.filter(Boolean).map((each) => h("p", {}, each))));
 }
 
+// What the chain has of a publication; the gateway keeps it only while it follows the contract.
+function recorded(record, name) {
+  if (!record) return [["Publisher, manifest CID and transaction: ", h("code", {}, `securenet model show ${name}`), " asks the chain."]];
+  return [
+    ["Publisher ", copyable(record.publisher, short(record.publisher, 24), "publisher's account"), record.revoked ? badge("bad", "revoked") : null],
+    ["Manifest CID ", copyable(record.manifest_cid, short(record.manifest_cid, 24), "manifest CID")],
+    record.tx_hash ? [`Block ${count(record.block_number)}, transaction `, copyable(record.tx_hash, short(record.tx_hash, 24), "transaction hash")] : null,
+  ];
+}
+
 // The road of a version: published, granted, fetched, opened, in force, scoring.
 function provenance(model, version, contract) {
   const { chain, reports } = model;
@@ -20,10 +30,12 @@ function provenance(model, version, contract) {
   const firstScore = mine.map((each) => each.first_score).filter(Boolean).at(-1);
   const refusal = chain?.reason ?? null;
   const published = chain?.newest ? "done" : version ? "done" : "open";
+  const record = (chain?.published ?? []).find((each) => each.version === version?.version);
   return h("ol", { class: "steps" },
     step(published, "Published: the manifest is recorded on the chain",
       chain ? `The contract's newest version is ${chain.newest || "none"}; nothing below ${chain.floor} may run.` : "The chain was not read since the start.",
       version ? ["Manifest ", copyable(version.manifest_sha256, short(version.manifest_sha256, 24), "manifest digest")] : null,
+      ...recorded(record, model.model),
       contract ? ["Contract ", copyable(contract, short(contract, 24), "contract address")] : null),
     step(chain ? (chain.granted ? "done" : "failed") : "unknown", "Granted: this gateway may open it",
       chain && !chain.granted ? "The contract has no grant for this gateway: ask the publisher for one." : null),
