@@ -299,8 +299,12 @@ class PageWorld:
                         "detail": "the publisher's key did not sign this",
                         "published": [
                             {
-                                "version": 3, "publisher": "0x" + "5e" * 20, "manifest_cid": "bafkrei" + "m" * 52,
-                                "revoked": False, "block_number": 1201, "tx_hash": "0x" + "42" * 32,
+                                "version": 3,
+                                "publisher": "0x" + "5e" * 20,
+                                "manifest_cid": "bafkrei" + "m" * 52,
+                                "revoked": False,
+                                "block_number": 1201,
+                                "tx_hash": "0x" + "42" * 32,
                             }
                         ],
                     }
