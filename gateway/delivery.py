@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.chain.contracts import address_of
 from gateway.chain.port import View
-from gateway.config.model import Config
+from gateway.config.model import Config, IpfsConfig
 from gateway.detection.port import LoadedModel
 from gateway.detection.scorer import ModelSet
 from gateway.ingest.clerk import Clerk
@@ -39,7 +39,9 @@ class ModelDelivery:
         contract = Contract(
             address_of(chain.model_registry), address_of(chain.registry), chain.deploy_block, chain.logs_blocks
         )
-        self._sources = open_sources(config.ipfs, block_store(config), clock.monotonic_s)
+        self._monotonic_s = clock.monotonic_s
+        self._blocks = block_store(config)
+        self._sources = open_sources(config.ipfs, self._blocks, clock.monotonic_s)
         means = Means(self._sources, private_key, config.gateway.id, config.models.max_bytes)
         self._receiver = ModelReceiver(
             config.models, contract, means, running=self.scorer, store=journal, tell=clerk.model, clock=clock
@@ -61,6 +63,10 @@ class ModelDelivery:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.scorer.run(), name="scorer")
             tasks.create_task(self._receiver.run(), name="receiver")
+
+    async def change_sources(self, config: IpfsConfig) -> None:
+        """Ask other sources, from the next file on; the local store stays where it is."""
+        await self._sources.become(open_sources(config, self._blocks, self._monotonic_s))
 
     async def close(self) -> None:
         """Close the connections to the sources."""

@@ -31,6 +31,7 @@ class EvmChain:
     def __init__(self, config: ChainConfig, clock: Clock, *, resolve: Callable[[str], str] = plain_url) -> None:
         self._config = config
         self._endpoints = [Endpoint(entry, config, clock, resolve) for entry in config.rpc]
+        self._retired: list[Endpoint] = []
 
     async def __aenter__(self) -> Self:
         return self
@@ -49,7 +50,18 @@ class EvmChain:
 
     async def close(self) -> None:
         """Close all connections; a later view would open new ones."""
-        for endpoint in self._endpoints:
+        for endpoint in (*self._endpoints, *self._retired):
+            await endpoint.close()
+
+    async def become(self, other: EvmChain) -> None:
+        """Ask the endpoints of ``other`` from the next view on, and close them with this one.
+
+        A view that is open goes on with its endpoint, which is closed at the next change.
+        """
+        retired, self._retired = self._retired, self._endpoints
+        self._endpoints, self._config = other._endpoints, other._config
+        other._endpoints = []
+        for endpoint in retired:
             await endpoint.close()
 
     @asynccontextmanager

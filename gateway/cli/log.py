@@ -34,6 +34,7 @@ _KINDS = {
     "ModelEntry": "model",
     "ResponseEntry": "response",
     "KeyEntry": "key",
+    "ClockEntry": "clock",
 }
 
 

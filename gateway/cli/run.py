@@ -43,7 +43,7 @@ def run(context: click.Context, config_path: Path, *, fallback: bool) -> None:
     configured = configure_logging(config.logging)
     _tell_of_fallback(source)
     try:
-        code = asyncio.run(app.run(config))
+        code = asyncio.run(app.run(config, source, configured))
     except RegistryError as error:
         raise CliError(ExitCode.REGISTRY, str(error)) from None
     except SecretError as error:
@@ -59,7 +59,7 @@ def run(context: click.Context, config_path: Path, *, fallback: bool) -> None:
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
     finally:
-        configured.flush(everything=True)
+        configured.close()
     context.exit(int(code))
 
 

@@ -17,10 +17,10 @@ from gateway.anchor.transaction import Target
 from gateway.chain.client import EvmChain
 from gateway.chain.contracts import address_of, log_id
 from gateway.chain.endpoint import Clock
-from gateway.chain.port import ChainMisconfigured, Looker
+from gateway.chain.port import ChainError, ChainMisconfigured, Looker
 from gateway.chain.registry import ChainRegistry
 from gateway.chain.watch import ChainState, ChainWatch
-from gateway.config.model import Config
+from gateway.config.model import ChainConfig, Config
 from gateway.crypto.anchoring_key import AnchoringKey
 from gateway.journal import Journal, JournalFault, open_reader
 from gateway.ops.secrets import CREDENTIAL, SecretError, read_secret
@@ -74,6 +74,7 @@ class ChainCustody:
         self._models_task = TaskState()
         self._monotonic_s = clock.monotonic_s
         self._open_log = partial(open_reader, config.gateway.data_dir)
+        self._clock = clock
         self._chain = EvmChain(config.chain, clock, resolve=_resolve)
         self.registry = ChainRegistry(
             config.chain,
@@ -128,6 +129,23 @@ class ChainCustody:
     def is_stale(self) -> bool:
         """Whether the chain was not seen for ``registry.max_age_s``."""
         return self.registry.is_stale()
+
+    async def change_endpoints(self, config: ChainConfig) -> None:
+        """Ask other endpoints; they are tried first, and one has to serve where one serves now.
+
+        Raises:
+            ChainError: none does; the old ones stay in use.
+        """
+        fresh = EvmChain(config, self._clock, resolve=_resolve)
+        try:
+            async with fresh.view():
+                pass
+        except ChainError:
+            if self._watch.status.state is ChainState.UP:
+                await fresh.close()
+                raise
+        await self._chain.become(fresh)
+        self._watch.wake()
 
     async def reload(self) -> None:
         """Look at the chain now."""

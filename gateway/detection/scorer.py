@@ -120,6 +120,18 @@ class ModelSet:
             self._fault(models[place], "it raises, and no longer passes its smoke test")
         return scores
 
+    async def ping(self) -> None:
+        """Return when the scoring process has answered, or is known to be away: then nothing waits for it."""
+        async with self._lock:
+            link, models = self._link, self._models
+            if link is None or not models:
+                return
+            try:
+                await link.ask(Operation.SCORE, frames.pack_batch((), (), self._aside), self._limits.model_s)
+            except WorkerLost as lost:
+                self._link = None
+                self._blame(models, lost)
+
     def _none(self, messages: Sequence[VerifiedMessage], reason: UnscoredReason) -> list[Score]:
         self.unscored[reason] += len(messages)
         return [_UNSCORED] * len(messages)

@@ -70,6 +70,12 @@ class _Batch:
     states: asyncio.Task[Mapping[str, bytes]]
 
 
+class _Ping(NamedTuple):
+    """A question that goes through the stages like a batch."""
+
+    answered: asyncio.Future[None]
+
+
 class Ingest:
     """Joins the rooms. ``run`` ends after ``stop`` when everything taken in is committed and answered."""
 
@@ -103,8 +109,10 @@ class Ingest:
         self._clerk = clerk
         self._gate = gate
         self._clock = clock
-        self._decide_queue: asyncio.Queue[_Batch | Duty | None] = asyncio.Queue(_IN_FLIGHT)
-        self._commit_queue: asyncio.Queue[tuple[Draft, asyncio.Task[list[bytes]]] | None] = asyncio.Queue(_IN_FLIGHT)
+        self._decide_queue: asyncio.Queue[_Batch | Duty | _Ping | None] = asyncio.Queue(_IN_FLIGHT)
+        self._commit_queue: asyncio.Queue[tuple[Draft, asyncio.Task[list[bytes]]] | _Ping | None] = asyncio.Queue(
+            _IN_FLIGHT
+        )
         # A group has to fit into the journal's budget many times over, or it would never be committed.
         self._batch_bytes = min(_BATCH_BYTES, config.journal.budget_bytes // 64)
         self.journal_fault: str | None = None
@@ -126,6 +134,20 @@ class Ingest:
             for duty in self._clerk.closing():
                 await self._decide_queue.put(duty)
             await self._decide_queue.put(None)
+
+    async def ping(self) -> None:
+        """Return when a question has gone through all the stages, or when it is known that the disk holds them up."""
+        through = asyncio.create_task(self._go_through())
+        try:
+            while not through.done() and self.journal_fault is None:
+                await asyncio.wait({through}, timeout=_COMMIT_RETRY_S)
+        finally:
+            through.cancel()
+
+    async def _go_through(self) -> None:
+        answered = asyncio.get_running_loop().create_future()
+        await self._decide_queue.put(_Ping(answered))
+        await answered
 
     def pushback(self) -> PushbackReason | None:
         """Why nothing is taken at the moment, or None."""
@@ -212,6 +234,9 @@ class Ingest:
     async def _decide_stage(self, tasks: asyncio.TaskGroup) -> None:
         """Steps 4 and 5, scores and log entries, strictly in order."""
         while (work := await self._decide_queue.get()) is not None:
+            if isinstance(work, _Ping):
+                await self._commit_queue.put(work)
+                continue
             draft = await self._decide(work) if isinstance(work, _Batch) else self._clerk.draft(work)
             if draft is not None:
                 await self._commit_queue.put((draft, tasks.create_task(self._crypto.sign(draft.unsigned))))
@@ -271,6 +296,10 @@ class Ingest:
     async def _commit_stage(self) -> None:
         """One group after the other to the disk; the answers of a group leave behind it."""
         while (work := await self._commit_queue.get()) is not None:
+            if isinstance(work, _Ping):
+                if not work.answered.done():
+                    work.answered.set_result(None)
+                continue
             draft, signatures = work
             group = draft.group(await signatures, self._receipts, self._note)
             await self._commit(group)

@@ -81,6 +81,11 @@ class Journal:
             await loop.run_in_executor(self._write_thread, self._writer.suspect)
             raise
 
+    async def ping(self) -> None:
+        """Return when each of the journal's threads has come to this question, behind what it was given before."""
+        for thread in (self._write_thread, self._read_thread, self._care_thread):
+            await self._on(thread, _nothing)
+
     # --- writing ---
 
     async def commit(self, group: Group) -> None:
@@ -334,3 +339,7 @@ class Journal:
             for thread in (self._care_thread, self._read_thread, self._write_thread):
                 thread.shutdown(wait=False)
             os.close(self._lock)
+
+
+def _nothing() -> None:
+    """Answers a ping."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 from gateway.config.model import Config
@@ -30,6 +31,7 @@ class Attendance:
         is_ready: whether the gateway takes messages in.
         wall_ms: milliseconds since 1970.
         on_applied: told of each configuration that came into force.
+        around: entered for the length of a reload: who waits for one is told.
     """
 
     def __init__(  # noqa: PLR0913 -- one argument for each thing that it attends to
@@ -44,7 +46,9 @@ class Attendance:
         is_ready: Callable[[], bool],
         wall_ms: Callable[[], int],
         on_applied: Callable[[Config], None] = lambda _: None,
+        around: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
+        self._around = around
         links = [] if mqtt is None else [mqtt_room(mqtt)]
         self._reloader = Reloader(config, source, [*links, *rooms], on_applied=on_applied)
         self._clock = clock
@@ -92,8 +96,9 @@ class Attendance:
         while True:
             await self.reload_wanted.wait()
             self.reload_wanted.clear()
-            await self._reloader.reload()
-            await self._follow()
+            with self._around():
+                await self._reloader.reload()
+                await self._follow()
 
     async def _follow(self) -> None:
         """What is read anew with every reload, whatever became of the configuration."""

@@ -81,6 +81,11 @@ class ServedStatus(Protocol):
         """Why."""
         ...
 
+    @property
+    def address(self) -> str | None:
+        """Where, once it is up."""
+        ...
+
 
 class Page:
     """The status page, which is taken down and put up again when its configuration changes.

@@ -81,6 +81,7 @@ class Sources:
         monotonic_s: Callable[[], float],
     ) -> None:
         self._places = [_Place(source) for source in sources]
+        self._retired: list[_Place] = []
         self._store = store
         self._times = times
         self.now_s = monotonic_s
@@ -104,7 +105,15 @@ class Sources:
 
     async def close(self) -> None:
         """Close every source."""
-        for place in self._places:
+        for place in (*self._places, *self._retired):
+            await place.source.close()
+
+    async def become(self, other: Sources) -> None:
+        """Ask what ``other`` asks, from the next file on; a file that is being fetched goes on as it began."""
+        retired, self._retired = self._retired, self._places
+        self._places, self._store, self._times = other._places, other._store, other._times
+        other._places = []
+        for place in retired:
             await place.source.close()
 
     def served(self, place: _Place) -> None:
