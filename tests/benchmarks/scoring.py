@@ -1,6 +1,6 @@
 """What scoring costs a message: the whole gateway with 0, 1 and 3 models, at a fixed rate.
 
-    python tests/benchmarks/scoring.py [--rate 4000] [--seconds 4] [--rounds 5] [--batch 64 --batch 256]
+    python tests/benchmarks/scoring.py [--rate 4000] [--seconds 4] [--rounds 5] [--batch 64 --batch 256] [--alone]
 
 The same stack as in ``run.py`` (mosquitto, gateway, signature worker, load generator on one machine), with a scoring
 process beside them. It is one gateway all the time, that takes its models and gives them back between two loads: the
@@ -8,6 +8,9 @@ machine is never the same twice, and neither are two processes. A round is 0, 1,
 message costs with models is divided by what it cost in the same round without, and the median over the rounds is
 told. A round in which one of the loads fell behind its rate says nothing about that rate, and is played again.
 Cost is processor time, user and system, of the gateway and all its children; the broker is not counted.
+Before it, ``alone``: what a batch costs this process and the scoring process with no gateway around them; that holds
+on a busy machine too.
+
 Models: an autoencoder of two readings; one of two readings and fifteen traffic statistics; one of a window of 4
 messages. With three, devices are shared out among them by domain.
 """
@@ -18,6 +21,7 @@ import argparse
 import asyncio
 import hashlib
 import json
+import random
 import signal
 import statistics
 import subprocess
@@ -51,12 +55,13 @@ from gateway.detection.spec import (
     SmokeTest,
 )
 from gateway.detection.traffic import Statistic
-from gateway.message import Score, VerifiedMessage
+from gateway.message import Alg, Encoding, Envelope, RawMessage, Score, VerifiedMessage
 from gateway.ops.control import NoGatewayError
 
 HELD = 0.97
 """A load that came this near to its rate kept up with it."""
 TRIES = 3
+MESSAGES = 40_000
 READINGS = (Column("temp", mean=21, scale=2), Column("hum", mean=45, scale=5))
 TRAFFIC = tuple(Column(name.value, ColumnKind.STATISTIC, 0.0, scale=1000.0) for name in Statistic)
 
@@ -207,7 +212,8 @@ def compare(batch: int, options: argparse.Namespace) -> list[dict[str, Any]]:
         finally:
             stack.stop()
     if not runs[0]:
-        raise SystemExit(f"the machine did not hold {options.rate} messages a second in any round")
+        print(f"the machine did not hold {options.rate} messages a second in any round", file=sys.stderr)
+        return []
     return [
         {
             "batch": batch,
@@ -229,6 +235,47 @@ def compare(batch: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     ]
 
 
+async def alone(batch: int, count: int) -> dict[str, Any]:
+    """The share of this process and of the scoring process in a batch, without a gateway around them."""
+    generator = random.Random(1)
+    messages = []
+    for number in range(MESSAGES):
+        device = f"urn:dev:mac:{number % 2000:016x}"
+        pack = [{"bn": device, "n": "temp", "u": "Cel", "v": round(generator.gauss(21, 2), 2)},
+                {"n": "hum", "u": "%RH", "v": round(generator.gauss(45, 5), 2)}]  # fmt: skip
+        payload = json.dumps(pack, separators=(",", ":")).encode()
+        received_ms = 1_700_000_000_000 + number
+        envelope = Envelope(
+            Encoding.COSE, device, "f", Alg.ED25519, 110, received_ms / 1000, b"s" * 8, number, payload, b"", b"", b""
+        )
+        messages.append(VerifiedMessage(RawMessage(payload, "mqtt", device, received_ms, lambda _: None), envelope))
+    scorer = ModelSet(time.monotonic)
+    task = asyncio.create_task(scorer.run())
+    assert not any(await scorer.swap(models(count)))
+    (child,) = psutil.Process().children()
+    used: list[tuple[float, float]] = []
+    for _ in range(3):
+        before, own_s = child.cpu_times(), time.process_time()
+        for start in range(0, MESSAGES, batch):
+            await scorer.score(messages[start : start + batch])
+        after = child.cpu_times()
+        child_s = after.user + after.system - before.user - before.system
+        used.append((time.process_time() - own_s, child_s))
+    resident = child.memory_full_info()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    own_us, child_us = (statistics.median(each) * 1e6 / MESSAGES for each in zip(*used, strict=True))
+    return {
+        "alone": True,
+        "batch": batch,
+        "models": count,
+        "parent_us": round(own_us, 2),
+        "child_us": round(child_us, 2),
+        "child_resident_mb": round(resident.rss / 1e6, 1),
+        "child_proportional_mb": round(resident.pss / 1e6, 1),
+    }
+
+
 def serve(folder: Path) -> None:
     """Be the gateway, with models."""
     gateway.app.NoModel = lambda: BenchSet(folder)  # type: ignore[assignment,misc]
@@ -242,12 +289,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, action="append")
+    parser.add_argument("--alone", action="store_true", help="without a gateway: for a machine that is busy")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
         serve(options.serve)
         return
     for batch in options.batch or (64, 256):
+        for count in (1, 3):
+            print(json.dumps(asyncio.run(alone(batch, count))), flush=True)
+        if options.alone:
+            continue
         for line in compare(batch, options):
             print(json.dumps(line), flush=True)
 
