@@ -227,7 +227,7 @@ async def test_an_old_backup_under_the_old_name_is_told_loudly_anchors_nothing_a
         keystore.rename(keystore.with_name("anchoring.json.gw-1"))
         rename(gateway)
         await answered(gateway, "key", "create", "anchoring")
-        account = (await answered(gateway, "key", "show", "anchoring"))["keys"]["anchoring"]["address"]
+        account = (await answered(gateway, "key", "show", "anchoring"))["anchoring"]["address"]
         world.anvil_call("anvil_setBalance", account, hex(10**19))
         world.register_miner(gateway, account)
         gateway.start()
