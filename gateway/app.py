@@ -86,7 +86,6 @@ class Gateway:
         self._log_damaged = parts.opened.log_damaged
         self._public_key = crypto_sign_seed_keypair(parts.log_key_seed)[0]
         self._crypto = CryptoPool(parts.log_key_seed)
-        self._clock = Clock(time.monotonic, wall_ms)
         self._stopping = asyncio.Event()
 
         receipts = ReceiptWriter(config.origin)
@@ -95,7 +94,8 @@ class Gateway:
         tree = TileWriter.restore(self._journal, self._journal.size())
         windows = WindowCache(config.ingest.replay_cache_devices)
         past_ms = parts.past.last_entry_ms or 0
-        self._clock_watch = ClockWatch(config.clock, past_ms, config.gateway.data_dir, wall_ms=wall_ms)
+        self._clock_watch = watch = ClockWatch(config.clock, past_ms, config.gateway.data_dir, wall_ms=wall_ms)
+        self._clock = Clock(time.monotonic, wall_ms, lambda: watch.trusted)
         self._ledger = Ledger(measured, windows, tree, receipts, self._clock_watch.take)
         keys = LogKeys(parts.past.log_key, self._public_key)
         self._clerk = Clerk(config.log, self._ledger, origin=config.origin, keys=keys, wall_ms=wall_ms)

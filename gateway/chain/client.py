@@ -23,14 +23,22 @@ class EvmChain:
         clock: both clocks of the machine.
         resolve: turns an entry of ``chain.rpc`` into a URL, when it is first used: reads ``credential:NAME``. It
             raises ``ChainMisconfigured`` when it cannot.
+        wall_trusted: whether the wall clock is believed; by one that is not, no head is of yesterday.
 
     Raises:
         ChainMisconfigured: an entry is no URL.
     """
 
-    def __init__(self, config: ChainConfig, clock: Clock, *, resolve: Callable[[str], str] = plain_url) -> None:
+    def __init__(
+        self,
+        config: ChainConfig,
+        clock: Clock,
+        *,
+        resolve: Callable[[str], str] = plain_url,
+        wall_trusted: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._config = config
-        self._endpoints = [Endpoint(entry, config, clock, resolve) for entry in config.rpc]
+        self._endpoints = [Endpoint(entry, config, clock, resolve, wall_trusted) for entry in config.rpc]
         self._retired: list[Endpoint] = []
 
     async def __aenter__(self) -> Self:

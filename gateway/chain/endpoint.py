@@ -67,9 +67,18 @@ class Endpoint:
         config: the chain that it must serve.
         clock: both clocks.
         resolve: turns the entry into a URL when it is first used; raises ``ChainMisconfigured``.
+        wall_trusted: whether the wall clock is believed; until then a head is late when it does not move on.
     """
 
-    def __init__(self, entry: str, config: ChainConfig, clock: Clock, resolve: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        entry: str,
+        config: ChainConfig,
+        clock: Clock,
+        resolve: Callable[[str], str],
+        wall_trusted: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._wall_trusted = wall_trusted
         self._entry = entry
         self._config = config
         self._clock = clock
@@ -116,11 +125,13 @@ class Endpoint:
                 final = await self._tagged("finalized")
                 head = await self._tagged("latest")
             self._head = head
-            now_s = self._clock.wall_ms() / 1000
-            fault = head_fault(self._seen, head, now_s, self._rule) or final_fault(self._seen, head, final)
+            now_s = self._clock.wall_ms() / 1000 if self._wall_trusted() else None
+            monotonic_s = self._clock.monotonic_s()
+            fault = head_fault(self._seen, head, now_s, self._rule, monotonic_s)
+            fault = fault or final_fault(self._seen, head, final)
             if fault:
                 raise self.fault(fault)
-            self._seen = self._seen.with_(head, final)
+            self._seen = self._seen.with_(head, final, monotonic_s)
             return Opened(head, final)
 
     def served(self) -> None:

@@ -39,7 +39,7 @@ class OwnerChanged(NamedTuple):
 
 
 class Published(NamedTuple):
-    """A model has a new version. ``publisher`` is the account."""
+    """A model has a new version. ``publisher`` is the account, ``tx_hash`` the transaction that did it."""
 
     model_id: str
     publisher: bytes
@@ -48,6 +48,8 @@ class Published(NamedTuple):
     manifest_sha256: bytes
     valid_until_s: int
     publisher_key: PublicKey
+    block_number: int = 0
+    tx_hash: bytes = b""
 
 
 class VersionRevoked(NamedTuple):
@@ -157,7 +159,8 @@ def _published(record: LogRecord) -> Published:
         ("string", "uint64", "string", "bytes32", "uint64", "uint8", "bytes"), record.data
     )
     model, publisher = _checked(model, record.topics[1]), _account(record.topics[2])
-    return Published(model, publisher, version, cid, sha256, until, key_of_chain(alg, key))
+    signing = key_of_chain(alg, key)
+    return Published(model, publisher, version, cid, sha256, until, signing, record.block_number, record.tx_hash)
 
 
 def _version_revoked(record: LogRecord) -> VersionRevoked:
@@ -200,13 +203,16 @@ _DECODERS: Final[dict[bytes, Callable[[LogRecord], ModelEvent]]] = {
 
 
 class VersionOnChain(NamedTuple):
-    """A version that was published, newest or not."""
+    """A version that was published, newest or not, by whom and where."""
 
     manifest_cid: str
     manifest_sha256: bytes
     valid_until_s: int
     publisher_key: PublicKey
     revoked: bool = False
+    publisher: bytes = b""
+    block_number: int = 0
+    tx_hash: bytes = b""
 
 
 class ModelHistory(NamedTuple):
@@ -227,7 +233,7 @@ class ModelHistory(NamedTuple):
         version = self.newest
         if not version:
             return None
-        cid, sha256, until, key, revoked = self.versions[version]
+        cid, sha256, until, key, revoked, *_where = self.versions[version]
         return ModelOnChain(version, cid, sha256, until, revoked, self.floor, key)
 
 
@@ -274,7 +280,10 @@ class _Draft:
                 if self._owner != event.publisher or event.version <= self._newest:
                     raise _broken(event.model_id, "a version that its publisher could not publish")
                 self._newest = event.version
-                self._versions[event.version] = VersionOnChain(*event[3:])
+                said = VersionOnChain(*event[3:7])
+                self._versions[event.version] = said._replace(
+                    publisher=event.publisher, block_number=event.block_number, tx_hash=event.tx_hash
+                )
             case VersionRevoked():
                 if event.version not in self._versions:
                     raise _broken(event.model_id, "the end of a version that never was")

@@ -47,6 +47,15 @@ class Delivery(Looker, Protocol):
         ...
 
 
+class TrustedClock(Clock, Protocol):
+    """Both clocks, and whether the wall clock is believed."""
+
+    @property
+    def wall_trusted(self) -> Callable[[], bool]:
+        """Whether it is, now."""
+        ...
+
+
 class ChainCustody:
     """Implements ``gateway.custody.port.Custody`` over a chain.
 
@@ -54,7 +63,7 @@ class ChainCustody:
         config: the whole configuration.
         key: the anchoring account, None when nothing is to be anchored.
         journal: outbox and identities.
-        clock: both clocks.
+        clock: both clocks, and whether to believe the one on the wall.
         on_look: called after each look at the chain: what may be accepted may have changed.
         delivery: the models of this gateway, None when it runs none.
     """
@@ -64,7 +73,7 @@ class ChainCustody:
         config: Config,
         key: AnchoringKey | None,
         journal: Journal,
-        clock: Clock,
+        clock: TrustedClock,
         *,
         on_look: Callable[[], None],
         delivery: Delivery | None = None,
@@ -75,7 +84,7 @@ class ChainCustody:
         self._monotonic_s = clock.monotonic_s
         self._open_log = partial(open_reader, config.gateway.data_dir)
         self._clock = clock
-        self._chain = EvmChain(config.chain, clock, resolve=_resolve)
+        self._chain = EvmChain(config.chain, clock, resolve=_resolve, wall_trusted=clock.wall_trusted)
         self.registry = ChainRegistry(
             config.chain,
             max_age_s=config.registry.max_age_s,
@@ -136,7 +145,7 @@ class ChainCustody:
         Raises:
             ChainError: none does; the old ones stay in use.
         """
-        fresh = EvmChain(config, self._clock, resolve=_resolve)
+        fresh = EvmChain(config, self._clock, resolve=_resolve, wall_trusted=self._clock.wall_trusted)
         try:
             async with fresh.view():
                 pass

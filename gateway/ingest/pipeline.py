@@ -54,10 +54,11 @@ class Store(Protocol):
 
 
 class Clock(NamedTuple):
-    """Monotonic seconds, and milliseconds since 1970."""
+    """Monotonic seconds, milliseconds since 1970, and whether those are believed."""
 
     monotonic_s: Callable[[], float]
     wall_ms: Callable[[], int]
+    wall_trusted: Callable[[], bool] = lambda: True
 
 
 @dataclass(slots=True)

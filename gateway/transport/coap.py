@@ -216,7 +216,7 @@ class CoapTransport:
                 continue
             try:
                 self._set_status(LinkState.UP, f"serving {self._where}")
-                log.info("coap.up", where=self._where)
+                log.info("coap.up", address=self._where)
                 await self._serve(self._endpoint)
             finally:
                 await self._endpoint.close()

@@ -11,6 +11,7 @@ from gateway.vault.receiver_rules import Failure, Memory, Ran, Reason, Refusal
 
 FROZEN: Final = "the chain's newest final block is too old: no new version of a model is loaded"
 _TOLD_KEPT: Final = 256
+_SHOWN: Final = 8
 
 
 @dataclass(slots=True)
@@ -77,6 +78,17 @@ class ModelState:
             "refused": None if refusal is None else refusal.ran.version,
             "reason": None if refusal is None else str(refusal.reason),
             "detail": "" if refusal is None else refusal.detail,
+            "published": [
+                {
+                    "version": number,
+                    "publisher": f"0x{said.publisher.hex()}",
+                    "manifest_cid": said.manifest_cid,
+                    "revoked": said.revoked,
+                    "block_number": said.block_number,
+                    "tx_hash": f"0x{said.tx_hash.hex()}",
+                }
+                for number, said in sorted(history.versions.items())[-_SHOWN:]
+            ],
         }
 
     def warnings(self, name: str, history: ModelHistory, now_ms: int) -> Iterator[str]:

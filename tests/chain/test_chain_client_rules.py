@@ -195,6 +195,19 @@ def test_a_head_is_of_today_and_falls_back_no_further_than_a_reorganisation(age_
     assert "clock" in fault or abs(age_s) <= 900
 
 
+@given(st.integers(0, 5000), st.integers(0, 500), st.integers(-(10**9), 10**9))
+def test_by_a_clock_that_is_not_believed_a_chain_is_late_only_when_its_head_stands_still(still_s, ahead, timestamp_s):
+    rule = heads.HeadRule(max_age_s=900)
+    first = Block(100, bytes(32), bytes(32), timestamp_s, None)
+    assert heads.head_fault(heads.Seen(), first, None, rule, 7.0) == ""
+    seen = heads.Seen().with_(first, first, 7.0)
+    later = first._replace(number=100 + ahead)
+    fault = heads.head_fault(seen, later, None, rule, 7.0 + still_s)
+    assert ("it has stopped" in fault) is (ahead == 0 and still_s > 900)
+    if not fault:
+        assert seen.with_(later, first, 7.0 + still_s).since_s == (7.0 + still_s if ahead else 7.0)
+
+
 @pytest.mark.parametrize(
     ("header", "wish_s"),
     [

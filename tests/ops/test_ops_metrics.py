@@ -143,7 +143,7 @@ async def test_every_reason_is_there_at_0_before_the_first_message(world):
 
 async def test_what_a_gateway_does_not_have_is_absent(world):
     names = {name for name, *_labels in scraped(page(world.gateway.status()))}
-    assert not [name for name in names if "anchor" in name or "chain" in name or "model" in name or "clock" in name]
+    assert not [name for name in names if "anchor" in name or "chain" in name or "model" in name]
 
 
 async def test_what_a_gateway_has_is_shown(world):
