@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -45,17 +47,17 @@ def run(context: click.Context, config_path: Path, *, fallback: bool) -> None:
     try:
         code = asyncio.run(app.run(config, source, configured))
     except RegistryError as error:
-        raise CliError(ExitCode.REGISTRY, str(error)) from None
+        raise _not_started(ExitCode.REGISTRY, str(error)) from None
     except SecretError as error:
-        raise CliError(ExitCode.SECRET, str(error)) from None
+        raise _not_started(ExitCode.SECRET, str(error)) from None
     except (ChainExtraMissing, ChainMisconfigured) as error:
-        raise CliError(ExitCode.CONFIG, f"[chain]: {error}") from None
+        raise _not_started(ExitCode.CONFIG, f"[chain]: {error}") from None
     except (JournalBusy, ControlError) as error:
-        raise CliError(ExitCode.UNAVAILABLE, f"{config.gateway.data_dir}: {error}") from None
+        raise _not_started(ExitCode.UNAVAILABLE, f"{config.gateway.data_dir}: {error}") from None
     except JournalTooNew as error:
-        raise CliError(ExitCode.JOURNAL, f"{config.gateway.data_dir}: {error}") from None
+        raise _not_started(ExitCode.JOURNAL, f"{config.gateway.data_dir}: {error}") from None
     except JournalError as error:
-        raise CliError(ExitCode.UNAVAILABLE, f"{config.gateway.data_dir}: {error}") from None
+        raise _not_started(ExitCode.UNAVAILABLE, f"{config.gateway.data_dir}: {error}") from None
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
     finally:
@@ -66,7 +68,8 @@ def run(context: click.Context, config_path: Path, *, fallback: bool) -> None:
 def _configuration(path: Path, *, fallback: bool) -> tuple[Config, Source]:
     """The operator's configuration; or the last good one, where it is refused and that is wanted."""
     from gateway.config.load import ConfigError, parse_config  # noqa: PLC0415 -- lazy: --help stays fast
-    from gateway.ops.last_good import Source, last_good, read_config_text  # noqa: PLC0415 -- likewise
+    from gateway.config.model import LoggingConfig  # noqa: PLC0415 -- likewise
+    from gateway.ops.last_good import Source, fault_facts, last_good, read_config_text  # noqa: PLC0415 -- likewise
 
     text = ""
     try:
@@ -78,9 +81,24 @@ def _configuration(path: Path, *, fallback: bool) -> tuple[Config, Source]:
     if found is None:
         hint = "\nThere is no last good configuration to fall back to." if fallback else ""
         faults = [fault._asdict() for fault in refused.faults]
-        raise CliError(ExitCode.CONFIG, f"{refused}{hint}", faults)
+        configured = configure_logging(LoggingConfig())
+        try:
+            told = fault_facts(refused.faults)
+            raise _not_started(ExitCode.CONFIG, f"{refused}{hint}", faults, path=str(path), **told)
+        finally:
+            configured.close()
     config, good = found
     return config, Source(path, good, refused)
+
+
+def _not_started(
+    code: ExitCode, message: str, details: Iterable[Mapping[str, Any]] = (), **facts: object
+) -> CliError:
+    """How a gateway ends that did not come up: an event for the log, and the error, which is enough on a terminal."""
+    if not sys.stderr.isatty():
+        said = facts or {"detail": message}
+        structlog.get_logger("gateway").error("gateway.not_started", code=code.name.lower(), exit_code=code, **said)
+    return CliError(code, message, details)
 
 
 def _tell_of_fallback(source: Source) -> None:
