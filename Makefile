@@ -56,6 +56,9 @@ lock: ## Pin every dependency anew, for every platform
 	  --output-file requirements/$$extra.lock pyproject.toml; done
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-annotate --no-header --output-file requirements/runtime.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-annotate --no-header --extra chain --extra litert --constraint requirements/dev.lock \
+	  --no-emit-package securenet-gateway --output-file packaging/package.lock pyproject.toml
 
 clean: ## Remove what the build made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -53,6 +54,7 @@ from gateway.ops.reload import Room
 from gateway.ops.reload_rooms import chain_room, ipfs_room, quiet_rooms
 from gateway.ops.status import status_report
 from gateway.ops.supervisor import TaskState, supervise
+from gateway.ops.systemd.notify import Notify
 from gateway.ops.systemd.probes import gateway_probes
 from gateway.ops.upkeep import JournalCare, Publication
 from gateway.parts import Parts, open_parts, tell_how_the_journal_opened
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("gateway")
 
+_OPENS_WITHIN_S = 900.0
 
 def wall_ms() -> int:
     """Milliseconds since 1970."""
@@ -338,6 +341,7 @@ async def run(config: Config, source: Source = UNKNOWN, logs: Logging | None = N
         RegistryError, SecretError, JournalError, ChainExtraMissing, ChainMisconfigured: the gateway cannot start, and
             each says what to do next.
     """
+    Notify.from_environment(os.environ).starting("opens its journal", _OPENS_WITHIN_S)
     parts = await asyncio.to_thread(open_parts, config)
     tell_how_the_journal_opened(parts.opened)
     gateway = Gateway(config, parts, source, logs)

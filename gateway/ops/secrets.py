@@ -27,6 +27,9 @@ from gateway.crypto.keystore import KeystoreRefused, unlock
 from gateway.vault.hpke_key import HpkeKey, parse_hpke_pem
 
 CREDENTIAL: Final = "credential:"
+STORE: Final = Path("/etc/credstore")
+"""The unit's credentials, as ``securenet.NAME`` (docs/adr/0169): root's own commands read them there."""
+
 MAX_SECRET_BYTES: Final = 65536
 _CREDENTIALS_DIRECTORY: Final = "CREDENTIALS_DIRECTORY"
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
@@ -55,10 +58,13 @@ def secret_path(ref: str) -> Path:
         raise SecretError(ref, "is no credential name", "write credential:NAME, as in LoadCredential=NAME:…")
     directory = os.environ.get(_CREDENTIALS_DIRECTORY)
     if not directory:
+        stored = STORE / f"securenet.{name}"
+        if os.geteuid() == 0 and stored.is_file():
+            return stored
         raise SecretError(
             ref,
             "systemd passed no credentials",
-            f"add LoadCredential={name}:/path/to/file to the unit, or name the file itself",
+            f"add LoadCredential={name}:/path/to/file to the unit (as root: write {stored}), or name the file itself",
         )
     return Path(directory) / name
 

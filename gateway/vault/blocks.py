@@ -14,6 +14,7 @@ import base64
 import binascii
 import contextlib
 import os
+import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ class BlockStore:
     """Blocks in a directory.
 
     Args:
-        directory: made when it is first used; nobody else writes there.
+        directory: made when it is first used; another process may add blocks (``model publish`` beside a gateway).
         budget_bytes: all blocks together stay within this.
     """
 
@@ -64,9 +65,9 @@ class BlockStore:
         """
         with self._lock:
             sizes = self._opened()
-            if cid.digest not in sizes:
-                return None
             path = self._path(cid.digest)
+            if cid.digest not in sizes and not self._adopt(cid.digest, path):
+                return None
             try:
                 with path.open("rb") as file:
                     data = file.read(BLOCK_BYTES + 1)
@@ -81,6 +82,18 @@ class BlockStore:
             with contextlib.suppress(OSError):
                 os.utime(path)
             return block
+
+    def _adopt(self, digest: bytes, path: Path) -> bool:
+        """Take note of a block that another process has put here since we looked; False when none is there."""
+        try:
+            status = path.lstat()
+        except OSError:
+            return False
+        if not stat.S_ISREG(status.st_mode):
+            return False
+        self._opened()[digest] = status.st_size
+        self.used_bytes += status.st_size
+        return True
 
     def put(self, block: Block) -> None:
         """Keep a block; it is on the disk when this returns.

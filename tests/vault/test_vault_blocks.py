@@ -213,3 +213,11 @@ def test_a_store_is_what_its_model_says(tmp_path):
     kind = machine(tmp_path).TestCase
     kind.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
     kind("runTest").runTest()
+
+
+def test_a_block_that_another_process_put_there_is_found_and_counted(tmp_path):
+    ours, theirs = BlockStore(tmp_path, 1000), BlockStore(tmp_path, 1000)
+    assert ours.get(A.cid) is None
+    theirs.put(A)
+    assert ours.get(A.cid) == A
+    assert ours.used_bytes == len(A.data)
