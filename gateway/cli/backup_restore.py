@@ -38,6 +38,7 @@ from gateway.tlog.checkpoint import CheckpointError, VerifierKey, parse, signed_
 
 _ID: Final = re.compile(r"^\s*id\s*=.*$", re.MULTILINE)
 _CONFIG_MODE: Final = 0o640
+_PLACE: Final = ".restore-"
 
 
 class Way(NamedTuple):
@@ -169,7 +170,7 @@ def _empty_place(data_dir: Path) -> Iterator[Path]:
     """
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    place = data_dir / f".restore-{token_hex(4)}"
+    place = data_dir / f"{_PLACE}{token_hex(4)}"
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for name in (DATABASE, LEAVES, REPLACEMENT):
@@ -179,6 +180,8 @@ def _empty_place(data_dir: Path) -> Iterator[Path]:
                     f"{data_dir} holds a journal ({name}): stop the gateway, and move that directory away if it is "
                     "really lost; a journal that can be opened is worth more than any backup",
                 )
+        for left in data_dir.glob(f"{_PLACE}*"):
+            shutil.rmtree(left, ignore_errors=True)  # of a call that was killed
         _give(data_dir / LOCK, data_dir)
         place.mkdir(mode=0o700)
         yield place
