@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shutil
 import time
@@ -183,16 +184,18 @@ def _staged(out: Path, staging: Path, config: Config, places: Places) -> Manifes
 def _manifest(cut: Cut, backup_id: str, staging: Path, sources: list[Source]) -> Manifest:
     from gateway.cli.backup_file import manifest_of  # noqa: PLC0415 -- lazy: --help stays fast
     from gateway.journal import open_reader  # noqa: PLC0415 -- likewise
-    from gateway.tlog.entry import parse_entry  # noqa: PLC0415 -- likewise
+    from gateway.tlog.entry import EntryError, parse_entry  # noqa: PLC0415 -- likewise
 
-    with open_reader(staging) as reader:
-        newest = list(reader.entries(max(0, cut.log_size - 1), cut.log_size))
+    last_entry_ms = None
+    with open_reader(staging) as reader, contextlib.suppress(EntryError):  # log fsck is the one to tell of it
+        for row in reader.entries(max(0, cut.log_size - 1), cut.log_size):
+            last_entry_ms = parse_entry(row.entry).time_ms
     return manifest_of(
         cut,
         backup_id=backup_id,
         made_ms=time.time_ns() // 1_000_000,
         made_by=__version__,
-        last_entry_ms=parse_entry(newest[0].entry).time_ms if newest else None,
+        last_entry_ms=last_entry_ms,
         sources=sources,
     )
 
@@ -200,11 +203,13 @@ def _manifest(cut: Cut, backup_id: str, staging: Path, sources: list[Source]) ->
 def _verify(path: Path) -> None:
     from gateway.cli.backup_restore import verified  # noqa: PLC0415 -- lazy: --help stays fast
 
-    told = _told(verified(path)) | {"file": str(path), "sound": True}
+    manifest = verified(path)
+    told = _told(manifest) | {"file": str(path), "sound": True}
 
     def human() -> None:
         facts(told.items())
-        click.echo("The backup is whole, and its log has the root that was signed.")
+        signed = "its log has the root that was signed" if manifest.checkpoint else "no checkpoint was signed yet"
+        click.echo(f"The backup is whole, and {signed}.")
 
     emit(told, human)
 

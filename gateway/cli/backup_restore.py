@@ -29,7 +29,7 @@ from gateway.config.ids import is_id
 from gateway.config.load import MAX_FILE_BYTES
 from gateway.config.model import Config
 from gateway.journal import JournalDamaged
-from gateway.journal.backup import append_tail, root_of
+from gateway.journal.backup import append_tail, roots_of
 from gateway.journal.schema import DATABASE, LEAVES, LOCK, REPLACEMENT
 from gateway.ops.exitcodes import ExitCode
 from gateway.ops.last_good import LAST_GOOD
@@ -64,18 +64,21 @@ def verified(path: Path) -> Manifest:
 
 
 def _hold(manifest: Manifest, leaves: Path, path: Path) -> None:
-    """Let the log of a backup be what its manifest says, and its checkpoint be signed."""
-    size, root = root_of(leaves)
+    """Let the log of a backup be what its manifest says, and have the root that was signed."""
+    size, root, then = roots_of(leaves, manifest.checkpoint_size)
     if (size, root.hex()) != (manifest.log_size, manifest.root):
         raise CliError(ExitCode.NEGATIVE, f"{path}: its log has not the size and root that its manifest states")
-    if manifest.checkpoint and manifest.log_key is not None:
-        try:
-            note = parse(manifest.checkpoint.encode())
-            key = VerifierKey(manifest.origin, bytes.fromhex(manifest.log_key))
-            if note.size > size or not signed_by(note, key):
-                raise CliError(ExitCode.NEGATIVE, f"{path}: its checkpoint is not signed by its log key")
-        except (CheckpointError, ValueError):
-            raise CliError(ExitCode.NEGATIVE, f"{path}: its checkpoint cannot be read") from None
+    if not manifest.checkpoint:
+        return
+    try:
+        note = parse(manifest.checkpoint.encode())
+        key = None if manifest.log_key is None else VerifierKey(manifest.origin, bytes.fromhex(manifest.log_key))
+    except (CheckpointError, ValueError):
+        raise CliError(ExitCode.NEGATIVE, f"{path}: its checkpoint cannot be read") from None
+    if key is not None and not signed_by(note, key):
+        raise CliError(ExitCode.NEGATIVE, f"{path}: its checkpoint is not signed by its log key")
+    if (note.origin, note.size, note.root) != (manifest.origin, manifest.checkpoint_size, then):
+        raise CliError(ExitCode.NEGATIVE, f"{path}: its log has not the root that was signed")
 
 
 def restore_from(path: Path, way: Way, places: Places) -> dict[str, Any]:

@@ -107,15 +107,16 @@ def append_tail(directory: Path, checkpoint: CheckpointRow, tail: Iterable[bytes
     return len(added) // HASH_BYTES
 
 
-def root_of(leaves: Path) -> tuple[int, bytes]:
-    """Return how many hashes a leaves file has, and their root.
+def roots_of(leaves: Path, at: int) -> tuple[int, bytes, bytes | None]:
+    """Return how many hashes a leaves file has, their root, and the root of the first ``at``; None: it has fewer.
 
     Raises:
         OSError: It cannot be read.
     """
     file = LeavesFile.open_read_only(leaves)
     try:
-        return file.size, _tree_of(file, file.size).root()
+        then = _tree_of(file, at).root() if at <= file.size else None
+        return file.size, _tree_of(file, file.size).root(), then
     finally:
         file.close()
 
