@@ -57,7 +57,8 @@ def run(context: click.Context, config_path: Path, *, fallback: bool) -> None:
     except JournalTooNew as error:
         raise _not_started(ExitCode.JOURNAL, f"{config.gateway.data_dir}: {error}") from None
     except JournalError as error:
-        raise _not_started(ExitCode.UNAVAILABLE, f"{config.gateway.data_dir}: {error}") from None
+        why = f"{config.gateway.data_dir}: {error}; what to do: securenet doctor --only disk"
+        raise _not_started(ExitCode.UNAVAILABLE, why) from None
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
     finally:

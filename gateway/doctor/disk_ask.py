@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import statistics
@@ -41,11 +42,12 @@ def gather(path: Path, root: Path) -> disk.Facts:
     mount, device, options = mount_of(text_in(root / "proc/self/mountinfo", 1 << 20), os.path.realpath(path))
     block = _block_device(root, owner.st_dev)
     writable = os.access(path, os.W_OK)
+    fsync_ms, refused = _fsync_ms(path) if writable else (None, False)
     return disk.Facts(
         path=str(path),
         writable=writable,
         owned=os.geteuid() in {0, owner.st_uid},
-        read_only=bool(found.f_flag & os.ST_RDONLY) or "ro" in options,
+        read_only=bool(found.f_flag & os.ST_RDONLY) or "ro" in options or refused,
         mount=mount,
         device=device,
         free_bytes=found.f_bavail * found.f_frsize,
@@ -53,7 +55,7 @@ def gather(path: Path, root: Path) -> disk.Facts:
         used_by_us_bytes=_used(path),
         inodes=found.f_files,
         inodes_free=found.f_favail,
-        fsync_ms=_fsync_ms(path) if writable else None,
+        fsync_ms=fsync_ms,
         life=_life(block),
         pre_eol=None if block is None else number_in(block / "device/pre_eol_info"),
         fs_errors=number_in(root / "sys/fs/ext4" / Path(device).name / "errors_count") if device else None,
@@ -109,13 +111,17 @@ def _used(path: Path) -> int:
     return used
 
 
-def _fsync_ms(path: Path) -> float | None:
-    """The median of a few writes of a page, each with fdatasync, in a file without a name; it ends after 3 s."""
+def _fsync_ms(path: Path) -> tuple[float | None, bool]:
+    """The median of a few writes of a page, each with fdatasync, in a file without a name; it ends after 3 s.
+
+    Also whether they were refused because the file system is read-only: one that the kernel closed after an error
+    may still be shown as writable.
+    """
     times: list[float] = []
     try:
         handle = os.open(path, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    except OSError:
-        return None
+    except OSError as error:
+        return None, error.errno == errno.EROFS
     try:
         began = time.monotonic()
         while len(times) < _WRITES and time.monotonic() - began < _ENOUGH_S:
@@ -123,11 +129,11 @@ def _fsync_ms(path: Path) -> float | None:
             os.write(handle, _PAGE)
             os.fdatasync(handle)
             times.append((time.monotonic() - before) * 1000)
-    except OSError:
-        return None
+    except OSError as error:
+        return None, error.errno == errno.EROFS
     finally:
         os.close(handle)
-    return statistics.median(times)
+    return statistics.median(times), False
 
 
 async def _fsck_days(device: str, now_ms: int) -> float | None:

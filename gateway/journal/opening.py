@@ -98,7 +98,7 @@ def open_journal(directory: Path, config: JournalConfig, *, origin: str) -> Open
             stack.callback(os.close, lock)
             opened = _open(directory, config, origin, lock, stack)
         except OSError as error:
-            raise JournalFault(f"the journal cannot be opened (errno {error.errno})") from error
+            raise JournalFault(f"the journal cannot be opened: {error.strerror or error}") from error
         except sqlite3.Error as error:
             raise journal_error(error) or JournalFault("the journal cannot be opened") from error
         stack.pop_all()  # the journal owns all of it from here

@@ -276,4 +276,4 @@ class Writer:
                 self.suspect()
             raise meaning from error
         except OSError as error:
-            raise JournalFault(f"the disk did not take it (errno {error.errno})") from error
+            raise JournalFault(f"the disk did not take it ({error.strerror or error})") from error
