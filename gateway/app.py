@@ -74,6 +74,7 @@ log = structlog.get_logger("gateway")
 
 _OPENS_WITHIN_S = 900.0
 
+
 def wall_ms() -> int:
     """Milliseconds since 1970."""
     return time.time_ns() // 1_000_000
