@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 from gateway.config.model import Config
 from gateway.doctor.broker import is_loopback
 from gateway.doctor.finding import Finding, Sheet, error, note, warning
+from gateway.transport.port import LinkState
 
 EXPOSED: Final = 2.0
 RESTARTS: Final = 3
@@ -55,6 +56,10 @@ GATEWAY: Final = Sheet(
         "problem": error(
             "`securenet status` has the whole picture; the check that it names has the remedy: `securenet doctor`."
         ),
+        "coap-port": error(
+            "Another program has the port: see which, `ss -lunp`, and stop it; or change `coap.port`, then "
+            "`systemctl restart securenet-gateway`. The gateway tries again by itself."
+        ),
         "warning": warning("`securenet status` has the whole picture."),
         "restarts": warning(
             "A part of it fails again and again: `journalctl -u securenet-gateway -p warning -n 100`."
@@ -70,6 +75,10 @@ PAGE: Final = Sheet(
         "open": warning(
             "Others see devices and figures. Set `http.host` to 127.0.0.1, and put a reverse proxy with a "
             "login before it: `securenet show-config`."
+        ),
+        "not-served": warning(
+            "Another program has the port: see which, `ss -ltnp`, and stop it; or change `http.port`, then "
+            "`systemctl reload securenet-gateway`."
         ),
         "silent": warning(
             "Another program may have the port: `ss -ltnp`; or the gateway does not run: "
@@ -106,13 +115,17 @@ class UnitFacts(NamedTuple):
 
 
 class PageFacts(NamedTuple):
-    """What listens where the configuration says. ``status``: of HTTP on /healthz; None: no answer."""
+    """What listens where the configuration says. ``status``: of HTTP on /healthz; None: no answer.
+
+    ``down``: why the running gateway does not serve it, in its own words; empty when it does.
+    """
 
     listening: bool
     status: int | None
     bound_open: bool = False
     """Whether it is bound to more than loopback, as the kernel has it."""
     running: bool = True
+    down: str = ""
 
 
 class ConfigFacts(NamedTuple):
@@ -160,8 +173,11 @@ def judge_gateway(status: Mapping[str, Any] | None, silence: str) -> list[Findin
         return [GATEWAY.found("silent", silence or "no gateway answers")]
     found = [GATEWAY.found("problem", str(each)) for each in list(status.get("problems", ()))[:MAX_TOLD]]
     found += [GATEWAY.found("warning", str(each)) for each in list(status.get("warnings", ()))[:MAX_TOLD]]
-    for name, link in dict(status.get("transports", {})).items():
-        restarts = link.get("restarts", 0) if isinstance(link, Mapping) else 0
+    links = {name: each for name, each in dict(status.get("transports", {})).items() if isinstance(each, Mapping)}
+    if links.get("coap", {}).get("state") == LinkState.DOWN.value:
+        found.append(GATEWAY.found("coap-port", f"CoAP is not served: {links['coap'].get('detail')}"))
+    for name, link in links.items():
+        restarts = link.get("restarts", 0)
         if restarts >= RESTARTS:
             found.append(GATEWAY.found("restarts", f"{name} was restarted {restarts} times"))
     if status.get("commit_faults"):
@@ -183,7 +199,9 @@ def judge_page(config: Config, facts: PageFacts) -> list[Finding]:
     if facts.bound_open or not is_loopback(http.host):
         found.append(PAGE.found("open", f"the page is bound to {http.host}, beyond this machine"))
     where = f"{http.host}:{http.port}"
-    if facts.running and http.port and not facts.listening:
+    if facts.down:
+        found.append(PAGE.found("not-served", facts.down))
+    elif facts.running and http.port and not facts.listening:
         found.append(PAGE.found("silent", f"nothing listens on {where}"))
     elif facts.status is not None and facts.status >= 500:  # noqa: PLR2004 -- the server's errors of HTTP
         found.append(PAGE.found("not-well", f"/healthz answers {facts.status}"))

@@ -73,12 +73,14 @@ async def ask_gateway(case: Case) -> list[Finding]:
 async def ask_page(case: Case) -> list[Finding]:
     """Who listens on the page's port, and what it answers."""
     http, running = case.sound.http, case.status is not None
-    facts = PageFacts(listening=False, status=None, running=running)
+    told = (case.status or {}).get("http") or {}
+    down = str(told.get("detail")) if told.get("state") == "down" else ""
+    facts = PageFacts(listening=False, status=None, running=running, down=down)
     port = page_port(case)
     if http.enabled and port:
         listening, wide = bound(text_in(case.root / "proc/net/tcp") + text_in(case.root / "proc/net/tcp6"), port)
         status = await _status(http.host, port) if listening else None
-        facts = PageFacts(listening=listening, status=status, bound_open=listening and wide, running=running)
+        facts = facts._replace(listening=listening, status=status, bound_open=listening and wide and not down)
     return judge_page(case.sound, facts)
 
 

@@ -58,6 +58,8 @@ class Attendance:
             wall_ms=wall_ms,
             clock_trusted=lambda: clock.trusted,
         )
+        if mqtt is not None:
+            mqtt.on_up = self._certificates.wake  # with other files perhaps, and the broker has shown its own
         self._reload_registry = reload_registry
         self._is_ready = is_ready
         self.reload_wanted = asyncio.Event()

@@ -52,6 +52,7 @@ class MqttTransport:
 
     ``password`` is the broker account's, ``tls_key_file`` the resolved path of the client's private key. ``wall_ms``
     gives milliseconds since 1970. ``mqtt.up`` and ``mqtt.down`` are logged at each change, not at each attempt.
+    ``on_up`` is called at each ``mqtt.up``.
     ``on_gap`` is told, before the messages of a new connection come in, for how many seconds nothing could; None for
     the first connection of the process.
     """
@@ -78,6 +79,7 @@ class MqttTransport:
         self._max_packet_bytes = max_message_bytes + _HEADROOM_BYTES
         self._password = password
         self.broker_certificate: bytes | None = None
+        self.on_up: Callable[[], None] = lambda: None
         self._tls_files = self._files_of(config, tls_key_file)
         self._held_filters = held_filters
         self._on_gap = on_gap
@@ -266,6 +268,7 @@ class MqttTransport:
         self._set_status(LinkState.UP, f"subscribed to {self._wanted}")
         self._told_down = False
         log.info("mqtt.up", broker=f"{self._config.host}:{self._config.port}", session_present=session_present)
+        self.on_up()
         online = await client.publish(self._status_topic, b"online", qos=1, retain=True)
         try:
             await online.wait()

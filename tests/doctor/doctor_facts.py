@@ -129,8 +129,8 @@ def _gateway(**status):
     return unit.judge_gateway({"uptime_s": 5, "accepted": 1} | status, "")
 
 
-def _page(settings=PLAIN, listening=True, status=200, wide=False, running=True):
-    return unit.judge_page(settings, unit.PageFacts(listening, status, wide, running))
+def _page(settings=PLAIN, listening=True, status=200, wide=False, running=True, down=""):
+    return unit.judge_page(settings, unit.PageFacts(listening, status, wide, running, down))
 
 
 def _config(faults=(), writable=False, readable=False, key=False):
@@ -313,10 +313,12 @@ WRONG = {
     "unit.exposed": _unit(exposure=6.1),
     "gateway.silent": unit.judge_gateway(None, "no gateway answers"),
     "gateway.problem": _gateway(problems=["mqtt is down: no connection"]),
+    "gateway.coap-port": _gateway(transports={"coap": {"state": "down", "detail": "Address already in use"}}),
     "gateway.warning": _gateway(warnings=["the chain is down"]),
     "gateway.restarts": _gateway(transports={"coap": {"restarts": 9}}),
     "gateway.commit-faults": _gateway(commit_faults=2),
     "gateway.refused-much": _gateway(rejected={"bad-signature": 5000}),
+    "page.not-served": _page(down="cannot listen on 127.0.0.1:8470: Address already in use", status=404),
     "page.open": _page(config('[http]\nhost = "0.0.0.0"\n')),
     "page.silent": _page(listening=False, status=None),
     "page.stranger": _page(status=404),
