@@ -73,9 +73,7 @@ FAULTS: Final = {
         "the clock is wrong", "clock.untrusted", "the clock is not believed", "clock.behind", "clock.trusted"
     ),
     "broker": Fault("the broker is away", "mqtt.down", "mqtt-down", "broker.unreachable", "mqtt.up"),
-    "chain": Fault(
-        "the chain is away", "chain.down", "no endpoint of the chain serves", "chain.unreachable", "chain.up"
-    ),
+    "chain": Fault("the chain is away", "chain.down", "the chain is down", "chain.unreachable", "chain.up"),
     "chain-for-long": Fault(
         "the chain is away for longer than `registry.max_age_s`",
         "gateway.holds_back",
@@ -83,13 +81,15 @@ FAULTS: Final = {
         "registry.stale",
         "gateway.takes_in",
     ),
-    "ipfs": Fault("the source of models is away", "vault.source_down", "model", "ipfs.all-down", "vault.source_up"),
+    "ipfs": Fault(
+        "the source of models is away", "vault.source_down", "does not run", "ipfs.all-down", "vault.source_up"
+    ),
     "http-port": Fault(
         "the port of page and metrics is taken",
         "http.not_listening",
         "the status page is down",
-        "page.stranger",
+        "page.not-served",
         "http.listening",
     ),
-    "coap-port": Fault("the port of CoAP is taken", "coap.down", "coap-down", "gateway.problem", "coap.up"),
+    "coap-port": Fault("the port of CoAP is taken", "coap.down", "coap-down", "gateway.coap-port", "coap.up"),
 }
