@@ -1,8 +1,8 @@
-"""web3's HTTP provider with limits: a bounded answer in a bounded time, no redirect, no proxy, no URL in any log.
+"""JSON-RPC over HTTP with limits: a bounded answer in a bounded time, no redirect, no proxy, no URL in any log.
 
-What web3 brings reads an answer without a bound, writes the URL (which may have an API key in it) to its debug log,
-and parses with the depth that the interpreter allows. ``BoundedProvider`` replaces exactly that; ``AsyncWeb3`` works
-on top of it. Importing this module imports web3, which takes a second: do it where a chain is configured.
+The provider of web3 reads an answer without a bound, writes the URL (which may have an API key in it) to its debug
+log, and parses with the depth that the interpreter allows. ``gateway.chain.web3_provider`` puts ``AsyncWeb3`` on top
+of this one. Importing this module imports aiohttp, and not web3 (docs/adr/0189): do it where a chain is configured.
 """
 
 from __future__ import annotations
@@ -14,14 +14,11 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum, auto
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeVar
 
 import aiohttp
-from web3 import AsyncHTTPProvider
-from web3.types import RPCEndpoint, RPCError, RPCResponse
 
 from gateway.chain import wire
-from gateway.chain.port import EndpointFault
 
 Parsed = TypeVar("Parsed")
 
@@ -69,7 +66,7 @@ class _Reply(NamedTuple):
     body: bytearray
 
 
-class BoundedProvider(AsyncHTTPProvider):
+class BoundedProvider:
     """One URL. ``close`` it in the end.
 
     Args:
@@ -79,7 +76,6 @@ class BoundedProvider(AsyncHTTPProvider):
     """
 
     def __init__(self, url: str, *, timeout_s: float, wall_s: Callable[[], float]) -> None:
-        super().__init__(url, exception_retry_configuration=None)
         self._url = url
         self._timeout_s = timeout_s
         self._wall_s = wall_s
@@ -105,26 +101,6 @@ class BoundedProvider(AsyncHTTPProvider):
             return parse(self._open(reply, number))
 
         return await asyncio.to_thread(opened) if len(reply.body) > THREAD_BYTES else opened()
-
-    async def make_request(self, method: RPCEndpoint, params: object) -> RPCResponse:
-        """What ``AsyncWeb3`` calls: the same limits.
-
-        Raises:
-            EndpointFault: there is no answer.
-        """
-        try:
-            listed = params if isinstance(params, (list, tuple)) else []
-            said = await self.ask(method, listed, lambda answer: answer)
-        except (NoAnswer, wire.WireError) as fault:
-            raise EndpointFault(f"{method}: {fault}") from None
-        if said.error is None:
-            return {"jsonrpc": "2.0", "id": 0, "result": said.result}
-        error = {"code": said.error.code, "message": said.error.message, "data": said.error.data}
-        return {"jsonrpc": "2.0", "id": 0, "error": cast(RPCError, error)}
-
-    async def make_batch_request(self, batch_requests: list[tuple[RPCEndpoint, Any]]) -> list[RPCResponse]:
-        """Ask one by one: a batch would be one answer, with one bound."""
-        return [await self.make_request(method, params) for method, params in batch_requests]
 
     async def disconnect(self) -> None:
         """Close the connections; the next request opens new ones."""

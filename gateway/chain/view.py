@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
-from web3 import Web3
+from eth_hash.auto import keccak
 
 from gateway.chain import wire, words
 from gateway.chain.endpoint import Endpoint, Opened, Refusal
@@ -152,7 +152,7 @@ class EvmView:
             return SendResult(words.send_kind(refusal.error), self._endpoint.redacted(str(refusal.error)))
         except (NoAnswer, wire.WireError) as failed:
             raise self._failed("eth_sendRawTransaction", failed) from None
-        if found != bytes(Web3.keccak(raw)):
+        if found != keccak(raw):
             raise self._fault("it took another transaction than was sent")
         return SendResult(SendKind.ACCEPTED)
 

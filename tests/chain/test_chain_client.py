@@ -20,6 +20,7 @@ from gateway.chain.port import (
     SendKind,
 )
 from gateway.chain.provider import BoundedProvider
+from gateway.chain.web3_provider import Web3Provider
 
 NOBODY = bytes(20)
 
@@ -373,7 +374,7 @@ async def test_an_entry_that_is_no_url_is_for_a_person_to_correct():
 
 
 async def test_web3_works_on_the_same_bounded_transport(node, contracts):
-    provider = BoundedProvider(node.url, timeout_s=5, wall_s=lambda: 0.0)
+    provider = Web3Provider(BoundedProvider(node.url, timeout_s=5, wall_s=lambda: 0.0))
     try:
         web3 = AsyncWeb3(provider)
         assert await web3.eth.chain_id == CHAIN_ID
