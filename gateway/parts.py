@@ -81,6 +81,6 @@ def tell_how_the_journal_opened(opened: Opened) -> None:
     if opened.doubtful_from is not None:
         log.error("journal.doubtful", start=opened.doubtful_from)
     if opened.log_damaged:
-        log.error("journal.log_damaged", detail="the log takes no entries; see docs/operations")
+        log.error("journal.log_damaged", detail="the log takes no entries; see docs/operations/runbook.md")
     if opened.migrated_from is not None:
         log.info("journal.migrated", schema=opened.migrated_from)

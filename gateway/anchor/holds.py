@@ -43,7 +43,10 @@ HINTS: Final = {
     HoldReason.UNDERPRICED: "a higher bid follows after anchor.replace_after_s",
     HoldReason.MINER_NOT_ACTIVE: "the registrar registers or reinstates this gateway with this account",
     HoldReason.LOG_FROZEN: "nobody can thaw it: find out who held the key, and give the gateway another id",
-    HoldReason.HISTORY_MISMATCH: "stop the gateway that is not the right one, or put back its newest data directory",
+    HoldReason.HISTORY_MISMATCH: (
+        "stop the gateway that is not the right one, put back its newest data directory, or give it a new id "
+        "(docs/operations/backup.md)"
+    ),
     HoldReason.HISTORY_UNREADABLE: "run securenet log fsck",
     HoldReason.NONCE_GAP: "the account's earlier transaction is not ours: use the account for nothing else",
     HoldReason.REFUSED: "the endpoint's words say why",

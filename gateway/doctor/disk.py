@@ -50,9 +50,12 @@ SHEET: Final = Sheet(
             "copy the data directory, change the card."
         ),
         "worn": warning(
-            "Plan the change of the card or eMMC: back up {path} and order one; `mmc extcsd read {device}`."
+            "Plan the change of the card or eMMC: back up first (`securenet backup --out FILE`) and order one; "
+            "`mmc extcsd read {device}`."
         ),
-        "worn-out": error("Change the card or eMMC now: back up {path} first; `mmc extcsd read {device}`."),
+        "worn-out": error(
+            "Change the card or eMMC now: back up first (`securenet backup --out FILE`); `mmc extcsd read {device}`."
+        ),
         "errors": error(
             "Check the file system with the gateway stopped: `systemctl stop securenet-gateway`, `fsck -f {device}`; "
             "then `securenet log fsck`."

@@ -19,7 +19,7 @@ LOG_DAMAGED: Final = "log-damaged"
 """The log was found damaged at the start and takes no entries."""
 
 WHY_HELD_BACK: Final[Mapping[str, str]] = {
-    LOG_DAMAGED: "the log is damaged and takes no entries; see docs/operations",
+    LOG_DAMAGED: "the log is damaged and takes no entries; see docs/operations/runbook.md",
     JOURNAL_BLOCKED: "the journal takes nothing; see the disk",
     PushbackReason.MINER_UNKNOWN: (
         "the registry has no miner of this id with this fleet, log key and anchoring account; "
