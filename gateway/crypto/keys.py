@@ -8,13 +8,8 @@ Not handled here: whether a key belongs to anyone (the registry), and secret key
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Final, NamedTuple
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA256
 from nacl.bindings import crypto_core_ed25519_add, crypto_sign_open
 from nacl.exceptions import BadSignatureError
 from nacl.exceptions import RuntimeError as SodiumRefusal
@@ -33,10 +28,6 @@ _ORDER_8_Y: Final = int.from_bytes(
     bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"), "little"
 )
 _SMALL_ORDER_YS: Final = frozenset({0, 1, _P - 1, _ORDER_8_Y, _P - _ORDER_8_Y})
-# SEC 2 §2.4.2: the order of P-256's base point.
-_P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-_ECDSA: Final = ec.ECDSA(SHA256())
-_LOADED_KEYS: Final = 4096
 
 
 class PublicKey(NamedTuple):
@@ -92,16 +83,12 @@ def _refuse_p256(data: bytes) -> None:
     """Raise KeyRefused unless ``data`` is an uncompressed point on P-256; the group has no small orders."""
     if len(data) != P256_KEY_BYTES or data[0] != _SEC1_UNCOMPRESSED:
         raise KeyRefused("a P-256 key is 65 bytes of SEC 1, uncompressed")
+    from gateway.crypto import p256  # noqa: PLC0415 -- 8 MB, and only where such a key is registered
+
     try:
-        _load_p256(data)
+        p256.load(data)
     except ValueError:
         raise KeyRefused("off the curve or non-canonical") from None
-
-
-@lru_cache(maxsize=_LOADED_KEYS)
-def _load_p256(data: bytes) -> ec.EllipticCurvePublicKey:
-    """Load a point; kept, because loading costs as much as a verification."""
-    return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), data)
 
 
 def verify(key: PublicKey, signing_input: bytes, signature: bytes) -> bool:
@@ -114,12 +101,6 @@ def verify(key: PublicKey, signing_input: bytes, signature: bytes) -> bool:
         except BadSignatureError:
             return False
         return True
-    r = int.from_bytes(signature[:32], "big")
-    s = int.from_bytes(signature[32:], "big")
-    if not (0 < r < _P256_ORDER and 0 < s < _P256_ORDER):
-        return False
-    try:
-        _load_p256(key.data).verify(encode_dss_signature(r, s), signing_input, _ECDSA)
-    except InvalidSignature:
-        return False
-    return True
+    from gateway.crypto import p256  # noqa: PLC0415 -- as above
+
+    return p256.verify(key.data, signing_input, signature)
