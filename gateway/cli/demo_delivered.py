@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.cli.demo_custody import logged_entries
-from gateway.cli.demo_models import STORE_BYTES, Delivery
+from gateway.cli.demo_models import Delivery
 from gateway.cli.demo_papers import Named
 from gateway.cli.demo_parts import DemoError
 from gateway.cli.proof_chain import ask_each
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.chain.evidence import Source
     from gateway.chain.port import View
 
+STORE_BYTES = 1 << 30
 IN_FORCE_S = 10.0
 """A model that takes longer, from finality to its first verdict, is a promise not kept."""
 NO_MODELS: dict[str, Any] = {

@@ -7,7 +7,7 @@ each of them on as far as it goes, and never waits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final, NamedTuple
@@ -15,9 +15,6 @@ from typing import Any, Final, NamedTuple
 from gateway.cli.demo_chain import ADMIN, NICE, PUBLISHER, REGISTRAR, Command, Office
 from gateway.cli.demo_papers import PUBLISHER_NAME, TWIN, Named, Papers, card_of
 from gateway.cli.demo_parts import Child, DemoError, python_child
-from gateway.vault import car
-from gateway.vault.blocks import BlockStore
-from gateway.vault.cid import Codec, parse_cid
 
 Lane = Generator[None, None, None]
 Answer = Generator[None, None, dict[str, Any]]
@@ -25,7 +22,6 @@ Answer = Generator[None, None, dict[str, Any]]
 _PATIENCE_S: Final = 40.0
 _READING_S: Final = 2.0
 """So long the camera is heard with the model in force, and once more after the refusal."""
-STORE_BYTES: Final = 1 << 30
 _SERVING: Final = "serving publishers on"
 
 
@@ -43,24 +39,6 @@ class Place(NamedTuple):
     store: Path
     kubo: str
     car: Path
-
-
-def write_car(path: Path, store: Path, names: Sequence[str]) -> None:
-    """Put files of a block store into a CAR file, in one step; the demo's are of one block each.
-
-    Raises:
-        DemoError: a file is not there, or has more than one block.
-    """
-    blocks, roots = BlockStore(store, STORE_BYTES), [parse_cid(name) for name in names]
-    parts = [car.header(roots)]
-    for root in roots:
-        block = blocks.get(root) if root.codec is Codec.RAW else None
-        if block is None:
-            raise DemoError(f"{root} cannot be carried: no file of one block in the store; take --kubo PROGRAM")
-        parts.append(car.section(block))
-    beside = path.with_suffix(".part")
-    beside.write_bytes(b"".join(parts))
-    beside.replace(path)
 
 
 class Delivery:
@@ -243,8 +221,9 @@ class Delivery:
         words += ["--kubo", place.kubo] if place.kubo else []
         said = yield from self._do(PUBLISHER, *words, *self._office.configured)
         if not place.kubo:
-            self._carried += [said["manifest_cid"], said["ciphertext_cid"]]
-            write_car(place.car, place.store, self._carried)
+            self._carried.append(said["manifest_cid"])
+            wanted: list[str | Path] = ["model", "export", *self._carried, "--out", place.car, "--store", place.store]
+            yield from self._do("", *wanted)
         return said
 
     def _do(self, account: str, *words: str | Path) -> Answer:

@@ -11,6 +11,7 @@ import click
 
 from gateway.cli.chain_link import Payment, Target, address_option, ether, on_chain, paying
 from gateway.cli.device_send import confirm
+from gateway.cli.options import config_option
 from gateway.cli.output import CliError, emit, facts, json_option, plain, table, wants_json
 from gateway.config.ids import is_id
 from gateway.ops.exitcodes import ExitCode
@@ -117,6 +118,24 @@ def publish(  # noqa: PLR0913 -- one argument an option
             click.echo("Everything holds so far; nothing was made or sent.")
 
     emit(told, human)
+
+
+@model.command("export")
+@click.argument("manifests", nargs=-1, required=True, metavar="CID…")
+@click.option("--out", type=_FILE, required=True, help="The CAR file to write; replaced when it is there.")
+@click.option("--store", type=_FOLDER, help="Block store, in the place of the configuration's.")
+@config_option
+@json_option
+def export(manifests: tuple[str, ...], out: Path, store: Path | None, config_path: Path) -> None:
+    """Write published models into a CAR file, for a site that no network reaches.
+
+    CID… are those of manifests, as the chain has them (model show). The gateway there names the file as a source:
+    [ipfs] sources = ["car:/path/FILE.car"].
+    """
+    from gateway.cli import model_export as work  # noqa: PLC0415 -- lazy: --help stays fast
+
+    told = work.export_bundles(manifests, out, store, config_path)
+    emit(told, lambda: facts(told.items()))
 
 
 @model.command("publisher")

@@ -18,14 +18,10 @@ from gateway.cli.demo_delivered import (
     said_in,
 )
 from gateway.cli.demo_kubo import _alone, find_kubo
-from gateway.cli.demo_models import write_car
 from gateway.cli.demo_papers import MODELS, READER, Named, card_of, detector_in, make_papers, named, why_no_models
 from gateway.cli.demo_parts import DemoError
 from gateway.message import Verdict
 from gateway.tlog.entry import MessageEntry, ModelEntry
-from gateway.vault.blocks import BlockStore
-from gateway.vault.cid import Codec, block_of
-from gateway.vault.ipfs_sources import CarFile
 
 FINAL_S = 1_732_165_200
 FINAL_MS = FINAL_S * 1000
@@ -275,21 +271,6 @@ def test_a_demo_without_models_says_why(tmp_path, monkeypatch):
 def test_models_that_cannot_be_read_are_told(tmp_path):
     with pytest.raises(DemoError, match="cannot be taken"):
         make_papers(tmp_path / "models", tmp_path / "nowhere")
-
-
-async def test_a_car_file_that_is_carried_has_every_bundle_so_far(tmp_path):
-    store = BlockStore(tmp_path / "blocks", 1 << 20)
-    blocks = [block_of(Codec.RAW, b"manifest"), block_of(Codec.RAW, b"ciphertext"), block_of(Codec.RAW, b"newer")]
-    for block in blocks:
-        store.put(block)
-    names = [str(block.cid) for block in blocks]
-    source = CarFile(tmp_path / "bundles.car")
-    for count in (2, 3):
-        write_car(tmp_path / "bundles.car", tmp_path / "blocks", names[:count])
-        assert [await source.get(block.cid) for block in blocks[:count]] == [block.data for block in blocks[:count]]
-    for missing in (block_of(Codec.RAW, b"absent"), block_of(Codec.DAG_PB, b"manifest")):
-        with pytest.raises(DemoError, match="cannot be carried"):
-            write_car(tmp_path / "bundles.car", tmp_path / "blocks", [str(missing.cid)])
 
 
 def test_an_ipfs_node_is_taken_when_it_is_asked_for_and_there():
