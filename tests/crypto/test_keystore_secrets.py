@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,7 +103,7 @@ def test_a_passphrase_that_is_not_named_is_told_so():
 
 def test_the_hpke_key_is_read_and_its_repr_is_silent(secret):
     key = load_hpke_key(secret("hpke", pem(HPKE)))
-    assert key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw) == HPKE.public_key().public_bytes_raw()
+    assert key.public == HPKE.public_key().public_bytes_raw()
     assert (b"\x42" * 32).hex() not in repr(key)
 
 
@@ -113,13 +112,13 @@ def test_every_hpke_key_survives_its_file(tmp_path_factory, seed):
     path = tmp_path_factory.mktemp("hpke") / "key"
     path.touch(0o600)
     path.write_bytes(pem(X25519PrivateKey.from_private_bytes(seed)))
-    assert load_hpke_key(str(path)).private_bytes_raw() == seed
+    assert load_hpke_key(str(path)).private.private_bytes_raw() == seed
 
 
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"junk", "no private key in PKCS#8 PEM; securenet key create hpke"),
+        (b"junk", "neither a private key in PKCS#8 PEM nor a hybrid seed; securenet key create hpke"),
         (pem(Ed25519PrivateKey.from_private_bytes(b"\x42" * 32)), "no X25519 key"),
         (pem(HPKE, BestAvailableEncryption(b"x")), "protected by a passphrase"),
         (b"", "is empty"),
