@@ -83,6 +83,7 @@ class ModelSet:
         self.scored: Counter[bytes] = Counter()
         self.unscored: Counter[UnscoredReason] = Counter()
         self.restarts = 0
+        self._down = False
 
     @property
     def models(self) -> tuple[LoadedModel, ...]:
@@ -211,7 +212,9 @@ class ModelSet:
         try:
             link = await WorkerLink.start(self._limits)
         except OSError as fault:
-            log.error("detection.no_worker", detail=fault.strerror)
+            if not self._down:
+                log.error("detection.no_worker", detail=fault.strerror)
+            self._down = True
             return
         try:
             async with self._lock:
@@ -229,7 +232,13 @@ class ModelSet:
                 self._link = link
             async with self._changed:
                 self._changed.notify_all()
+            if self._down:
+                self._down = False
+                log.info("detection.worker_up", restarts=self.restarts)
             await link.ended()
+            if self._link is link:  # between two batches: nobody was there to blame it
+                log.warning("detection.worker_lost", detail="it ended")
+                self._down = True
         finally:
             if self._link is link:
                 self._link = None
@@ -238,6 +247,7 @@ class ModelSet:
     def _blame(self, models: Sequence[LoadedModel], lost: WorkerLost) -> None:
         if lost.place is None:
             log.warning("detection.worker_lost", detail=str(lost))
+            self._down = True
             return
         model = models[lost.place]
         late = lost.reason is UnscoredReason.TIME_LIMIT

@@ -138,7 +138,9 @@ class Sources:
             return
         try:
             await asyncio.to_thread(self._store.put, block)
-            self._keeps = True
+            if not self._keeps:
+                self._keeps = True
+                log.info("vault.store_up")
         except BlockStoreFault as fault:
             if self._keeps:
                 self._keeps = False

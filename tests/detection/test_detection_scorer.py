@@ -23,6 +23,7 @@ from detection_kit import (
     until,
     window_model,
 )
+from structlog.testing import capture_logs
 
 from gateway.detection.interpreter import smoke
 from gateway.detection.link import Limits
@@ -155,6 +156,24 @@ async def test_a_worker_that_is_killed_comes_back_with_its_models(models):
     await until(lambda: models.status()["worker"] == "up")
     assert words(await models.score([message(a=1, b=1)])) == ["anomalous"]
     assert models.restarts == 1
+
+
+async def test_a_worker_that_ends_is_told_once_and_so_is_that_it_is_back(models):
+    await models.swap([mean_model()])
+    with capture_logs() as told:
+        os.kill(models._link.pid, signal.SIGKILL)
+        await asyncio.sleep(0)
+        await models.score([message(a=1, b=1)])
+        await until(lambda: models.status()["worker"] == "up")
+    assert [each["event"] for each in told] == ["detection.worker_lost", "detection.worker_up"]
+
+
+async def test_a_worker_that_ends_while_nobody_asks_is_told_all_the_same(models):
+    await models.swap([mean_model()])
+    with capture_logs() as told:
+        os.kill(models._link.pid, signal.SIGKILL)
+        await until(lambda: models.restarts == 1 and models.status()["worker"] == "up")
+    assert [each["event"] for each in told] == ["detection.worker_lost", "detection.worker_up"]
 
 
 async def test_traffic_statistics_reach_the_model_and_refusals_with_them(models):
