@@ -143,10 +143,7 @@ class Operations:
 
     def warnings(self) -> list[str]:
         """What a person should know although messages are taken."""
-        told = self._attendance.warnings()
-        if self._page is not None and (page := self._page.server.status()).state == "down":
-            told.append(f"the status page is down: {page.detail}")
-        return told
+        return self._attendance.warnings()
 
     def close(self) -> None:
         """Call it when the journal is closed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from field_kit import HTTP
+from field_kit import HTTP, LOOPBACK, DatedAuthority
 from support.custody import UNLIMITED
 from support.fleet import Fleet, devices
 from support.gateway import Gateway, secret_file
@@ -45,6 +45,52 @@ def mqtt(tmp_path, broker):
         "password_file": secret_file(tmp_path, ACCOUNTS["gateway"]),
         "reconnect_max_s": 2,
     }
+
+
+@pytest.fixture
+def authority(tmp_path):
+    made = DatedAuthority(tmp_path / "tls")
+    made.issue("broker", "broker", LOOPBACK)
+    made.issue("client", "gateway")
+    return made
+
+
+@pytest.fixture
+def tls_broker(tmp_path, authority):
+    """Over TLS it asks for a certificate; the fleet comes in without."""
+    made = Mosquitto(tmp_path / "tls-broker", tls=authority.folder)
+    conf = made.folder / "mosquitto.conf"
+    conf.write_text(conf.read_text().replace("tls_version tlsv1.2", "tls_version tlsv1.2\nrequire_certificate true"))
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def over_tls(tmp_path, tls_broker, authority):
+    """The section of a gateway that comes by TLS."""
+    tls = authority.folder
+    (tls / "client.key").chmod(0o600)
+    return {
+        "host": "127.0.0.1",
+        "port": tls_broker.tls_port,
+        "tls": True,
+        "ca_file": str(tls / "ca.crt"),
+        "cert_file": str(tls / "client.crt"),
+        "key_file": str(tls / "client.key"),
+        "username": "gateway",
+        "password_file": secret_file(tmp_path, ACCOUNTS["gateway"]),
+        "reconnect_max_s": 2,
+    }
+
+
+@pytest.fixture
+async def tls_fleet(records, tls_broker):
+    """The fleet at that broker."""
+    made = Fleet(records, random.Random(6), tls_broker.port, ACCOUNTS["bench"], patience_s=1)
+    yield made
+    if made.published_s:
+        await made.close()
 
 
 @pytest.fixture

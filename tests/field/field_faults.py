@@ -87,7 +87,7 @@ FAULTS: Final = {
     "http-port": Fault(
         "the port of page and metrics is taken",
         "http.not_listening",
-        "the status page is down",
+        "health, metrics and page are not served",
         "page.not-served",
         "http.listening",
     ),

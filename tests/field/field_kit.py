@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import ipaddress
 import json
 import os
 import subprocess
@@ -12,16 +14,33 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
 from field_faults import FAULTS, NOT_STARTED, Fault
 from support.anvil import skip_or_fail
+from support.certificates import Authority
 from support.gateway import Gateway
 
 from gateway.ops.exitcodes import ExitCode
 
 UNIT = Path(__file__).resolve().parents[2] / "gateway/ops/systemd/units/securenet-gateway.service"
 HTTP: dict[str, object] = {"host": "127.0.0.1", "port": 0}
+LOOPBACK = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
 WITHIN_S = 15.0
 """What heals by itself does so in this time; so much because a machine that is tested on is busy."""
+
+
+class DatedAuthority(Authority):
+    """Issues certificates that end when it is told; its own lasts."""
+
+    ends_in = dt.timedelta(days=60)
+
+    def _builder(self, subject, key):
+        now = dt.datetime.now(dt.UTC)
+        ends = now + (dt.timedelta(days=90) if subject == self.name else self.ends_in)
+        begins = min(now, ends) - dt.timedelta(days=2)
+        return x509.CertificateBuilder(
+            self.name, subject, key.public_key(), x509.random_serial_number(), begins, ends
+        )
 
 
 async def until(true: Callable[[], Any], timeout_s: float = WITHIN_S) -> None:
@@ -89,10 +108,13 @@ async def under(prefix: tuple[str, ...], gateway: Gateway, *arguments: str) -> t
     return process.returncode or 0, said.decode(errors="replace")
 
 
-async def told(gateway: Gateway, name: str) -> None:
-    """A running gateway tells the fault in its log, its status, its health, and the doctor finds it."""
+async def told(gateway: Gateway, name: str, before: int = 0) -> None:
+    """A running gateway tells the fault in its log, its status, its health, and the doctor finds it.
+
+    ``before``: how many events of the name there were before the fault.
+    """
     fault = FAULTS[name]
-    await event_after(gateway, fault.event)
+    await event_after(gateway, fault.event, before)
     await assert_status(gateway, fault)
     await doctor(gateway, fault.finding)
 

@@ -4,74 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import ipaddress
 import random
+import re
 import signal
 import socket
 import time
+from pathlib import Path
 
 import pytest
-from cryptography import x509
 from field_faults import FAULTS
-from field_kit import HTTP, assert_status, doctor, event_after, status_of, told, until
+from field_kit import HTTP, LOOPBACK, assert_status, doctor, event_after, status_of, told, under, until
 from kill.kill_check import assert_every_promise_is_kept
-from support.certificates import Authority
-from support.gateway import secret_file
-from support.mosquitto import ACCOUNTS, Mosquitto, free_port
+from support.mosquitto import free_port
 
 RATE = 60.0
-LOOPBACK = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-
-
-class DatedAuthority(Authority):
-    """Issues certificates that end when it is told; its own lasts."""
-
-    ends_in = dt.timedelta(days=60)
-
-    def _builder(self, subject, key):
-        now = dt.datetime.now(dt.UTC)
-        ends = now + (dt.timedelta(days=90) if subject == self.name else self.ends_in)
-        begins = min(now, ends) - dt.timedelta(days=2)
-        return x509.CertificateBuilder(
-            self.name, subject, key.public_key(), x509.random_serial_number(), begins, ends
-        )
-
-
-@pytest.fixture
-def authority(tmp_path):
-    made = DatedAuthority(tmp_path / "tls")
-    made.issue("broker", "broker", LOOPBACK)
-    made.issue("client", "gateway")
-    return made
-
-
-@pytest.fixture
-def broker(tmp_path, authority):
-    """Over TLS it asks for a certificate; the fleet comes in without."""
-    made = Mosquitto(tmp_path / "broker", tls=authority.folder)
-    conf = made.folder / "mosquitto.conf"
-    conf.write_text(conf.read_text().replace("tls_version tlsv1.2", "tls_version tlsv1.2\nrequire_certificate true"))
-    made.start()
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def over_tls(tmp_path, broker, authority):
-    """The section of a gateway that comes by TLS."""
-    tls = authority.folder
-    (tls / "client.key").chmod(0o600)
-    return {
-        "host": "127.0.0.1",
-        "port": broker.tls_port,
-        "tls": True,
-        "ca_file": str(tls / "ca.crt"),
-        "cert_file": str(tls / "client.crt"),
-        "key_file": str(tls / "client.key"),
-        "username": "gateway",
-        "password_file": secret_file(tmp_path, ACCOUNTS["gateway"]),
-        "reconnect_max_s": 2,
-    }
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "operations" / "faults.md"
 
 
 async def heals(gateway, name) -> None:
@@ -106,25 +53,25 @@ async def test_a_broker_that_is_away(gateway_of, mqtt, broker, fleet):
 
 
 @pytest.mark.broker
-async def test_a_broker_whose_certificate_has_ended(gateway_of, over_tls, broker, authority, fleet):
+async def test_a_broker_whose_certificate_has_ended(gateway_of, over_tls, tls_broker, authority, tls_fleet):
     gateway = gateway_of(mqtt=over_tls, clock={"trust": "always"})
     authority.ends_in = dt.timedelta(hours=-1)
     authority.issue("broker", "broker", LOOPBACK)
-    broker.process.send_signal(signal.SIGHUP)
+    tls_broker.process.send_signal(signal.SIGHUP)
     gateway.start()
     await told(gateway, "broker-certificate")
     assert "certificate" in gateway.events("mqtt.down")[0]["detail"]
     authority.ends_in = dt.timedelta(days=60)
     authority.issue("broker", "broker", LOOPBACK)
-    broker.process.send_signal(signal.SIGHUP)
+    tls_broker.process.send_signal(signal.SIGHUP)
     await heals(gateway, "broker-certificate")
-    async with fleet.publishing(RATE):
-        await until(lambda: fleet.receipts > 20)
-    await nothing_was_lost(gateway, fleet)
+    async with tls_fleet.publishing(RATE):
+        await until(lambda: tls_fleet.receipts > 20)
+    await nothing_was_lost(gateway, tls_fleet)
 
 
 @pytest.mark.broker
-async def test_a_certificate_of_ours_that_has_ended(gateway_of, over_tls, authority, fleet):
+async def test_a_certificate_of_ours_that_has_ended(gateway_of, over_tls, authority, tls_fleet):
     gateway = gateway_of(mqtt=over_tls, clock={"trust": "always"})
     authority.ends_in = dt.timedelta(hours=-1)
     authority.issue("client", "gateway")
@@ -137,10 +84,10 @@ async def test_a_certificate_of_ours_that_has_ended(gateway_of, over_tls, author
     authority.ends_in = dt.timedelta(days=60)
     authority.issue("client", "gateway")
     await heals(gateway, "client-certificate")
-    async with fleet.publishing(RATE):
-        await until(lambda: fleet.receipts > 20)
+    async with tls_fleet.publishing(RATE):
+        await until(lambda: tls_fleet.receipts > 20)
     assert not [each for each in (await status_of(gateway))["warnings"] if "certificate" in each], "told, and mended"
-    await nothing_was_lost(gateway, fleet)
+    await nothing_was_lost(gateway, tls_fleet)
 
 
 async def test_a_port_of_the_page_that_is_taken(gateway_of):
@@ -167,6 +114,11 @@ async def test_a_port_of_coap_that_is_taken(gateway_of):
         gateway = gateway_of(coap={"host": "127.0.0.1", "port": other.getsockname()[1]})
         gateway.start()
         await told(gateway, "coap-port")
+        commands = re.findall(r"^    securenet (.+)$", PAGE.read_text(), re.MULTILINE)
+        assert len(commands) == 2
+        for words in commands:
+            _, said = await under(("env", f"SECURENET_CONFIG={gateway.config}"), gateway, *words.split())
+            assert "coap" in said.lower(), said
     await heals(gateway, "coap-port")
     assert len(gateway.events("coap.down")) == 1, "it is told once"
     assert await gateway.stop() == 0
