@@ -236,9 +236,8 @@ class ModelSet:
                 self._down = False
                 log.info("detection.worker_up", restarts=self.restarts)
             await link.ended()
-            if self._link is link:  # between two batches: nobody was there to blame it
-                log.warning("detection.worker_lost", detail="it ended")
-                self._down = True
+            if self._link is link:  # between two batches: nobody was there to notice
+                self._gone("it ended")
         finally:
             if self._link is link:
                 self._link = None
@@ -246,12 +245,16 @@ class ModelSet:
 
     def _blame(self, models: Sequence[LoadedModel], lost: WorkerLost) -> None:
         if lost.place is None:
-            log.warning("detection.worker_lost", detail=str(lost))
-            self._down = True
+            self._gone(str(lost))
             return
         model = models[lost.place]
         late = lost.reason is UnscoredReason.TIME_LIMIT
         self._fault(model, "it does not answer in time" if late else "it ends the process that runs it")
+
+    def _gone(self, detail: str) -> None:
+        if not self._down:
+            log.warning("detection.worker_lost", detail=detail)
+        self._down = True
 
     def _fault(self, model: LoadedModel, what: str) -> None:
         """Note a fault; the third within ten minutes puts the model aside."""
