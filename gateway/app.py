@@ -327,7 +327,7 @@ class Gateway:
             crypto_restarts=self._crypto.restarts,
             registry=self.registry,
             custody=self._custody.status(),
-            warnings=[*self._operations.warnings(), *self._custody.warnings()],
+            warnings=[*self._operations.warnings(), *self._custody.warnings(), *self._publication.warnings()],
             transports=self._transports,
             tasks={**self._tasks, "custody": self._custody_task, **self._operations.tasks()},
             maintenance=self._care.report,

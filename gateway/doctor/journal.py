@@ -34,6 +34,10 @@ JOURNAL: Final = Sheet(
         ),
         "set-aside": note("Look at it, then take it elsewhere; it counts towards the budget: `ls {path}`."),
         "no-checkpoint": warning("A running gateway signs one within seconds: `securenet status`."),
+        "not-published": error(
+            "Peers and auditors see an old log. Give the directory to the gateway's user and make room there: "
+            "`ls -ld {path}`, `df -h {path}`; it is tried again by itself."
+        ),
         "quarantine": note("See what was refused, and why: `securenet quarantine list`."),
     },
 )
@@ -65,6 +69,8 @@ class JournalFacts(NamedTuple):
     quarantined: int = 0
     set_aside: tuple[str, ...] = ()
     running: bool = True
+    not_published: str = ""
+    """In the running gateway's words: why the log cannot be published."""
 
 
 class AnchorFacts(NamedTuple):
@@ -98,6 +104,8 @@ def judge_journal(config: Config, facts: JournalFacts) -> list[Finding]:
     found += [
         JOURNAL.found("set-aside", f"a damaged journal was set aside: {each}", path=each) for each in facts.set_aside
     ]
+    if facts.not_published:
+        found.append(JOURNAL.found("not-published", facts.not_published, path=config.log.publish_dir))
     if facts.quarantined:
         found.append(JOURNAL.found("quarantine", f"{facts.quarantined} refused messages are kept"))
     told = JOURNAL.fine(

@@ -19,7 +19,9 @@ _MAX_ASIDE = 20
 
 async def ask_journal(case: Case) -> list[Finding]:
     """How the journal is."""
-    return judge_journal(case.sound, await aside(journal_facts, case.sound, running=case.status is not None))
+    facts = await aside(journal_facts, case.sound, running=case.status is not None)
+    told = [str(each) for each in (case.status or {}).get("warnings", ()) if "is not published" in str(each)]
+    return judge_journal(case.sound, facts._replace(not_published="; ".join(told)))
 
 
 async def ask_anchors(case: Case) -> list[Finding]:

@@ -6,6 +6,7 @@ Both wait for an event of ingest, so that an idle gateway does nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -20,6 +21,7 @@ from gateway.tlog.tiles import MissingTileError
 log = structlog.get_logger("gateway")
 
 _MAINTAIN_S: Final = 1.0
+_PUBLISH_AGAIN_S: Final = 10.0
 
 
 class JournalCare:
@@ -59,23 +61,30 @@ class Publication:
         self._directory = directory
         self._sealed = sealed
         self._open_log = open_log
+        self._fault = ""
 
     async def run(self) -> None:
-        """Publish until cancelled; a fault is told once, and so is that it is over."""
-        published, failed = 0, False
+        """Publish until cancelled; a fault is told once, and so is that it is over; meanwhile it is tried again."""
+        published = 0
         while self._directory:
-            await self._sealed.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_PUBLISH_AGAIN_S if self._fault else None):
+                    await self._sealed.wait()
             self._sealed.clear()
             try:
                 published = await asyncio.to_thread(self._publish, Path(self._directory), published)
             except (OSError, MissingTileError, JournalFault) as fault:
-                if not failed:
+                if not self._fault:
                     log.error("log.not_published", detail=str(fault))
-                failed = True
+                self._fault = str(fault)
             else:
-                if failed:
+                if self._fault:
                     log.info("log.published", size=published)
-                failed = False
+                self._fault = ""
+
+    def warnings(self) -> list[str]:
+        """What a person should know although messages are taken."""
+        return [f"the log is not published: {self._fault}"] if self._fault else []
 
     def _publish(self, directory: Path, since: int) -> int:
         """Publish what the newest checkpoint covers; returns its size."""

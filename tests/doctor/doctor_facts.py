@@ -243,6 +243,7 @@ WRONG = {
     "journal.nearly-full": _journal(disk_bytes=95, full_at=100),
     "journal.set-aside": _journal(set_aside=("/var/lib/securenet/set-aside-1",)),
     "journal.no-checkpoint": _journal(checkpoint_size=None),
+    "journal.not-published": _journal(not_published="the log is not published: Permission denied"),
     "journal.quarantine": _journal(quarantined=7),
     "anchors.off": _anchors(config(CHAIN + "[anchor]\nenabled = false\n")),
     "anchors.none-final": _anchors(final_ago_ms=None, final_size=0, first_ago_ms=2 * HOUR_MS),

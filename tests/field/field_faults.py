@@ -46,6 +46,13 @@ FAULTS: Final = {
     "registry-at-start": Fault(
         "the registry file is broken, at a start", NOT_STARTED, ExitCode.REGISTRY, "registry.file", STARTED
     ),
+    "registry-at-reload": Fault(
+        "the registry file is broken, at a reload",
+        "registry.refused",
+        "the configuration was refused at the last reload: registry.file",
+        "registry.file",
+        "registry.reloaded",
+    ),
     "key-missing": Fault("a key is missing", NOT_STARTED, ExitCode.SECRET, "keys.log-key", STARTED),
     "key-open": Fault("a key's file is open to others", NOT_STARTED, ExitCode.SECRET, "keys.log-key", STARTED),
     "data-not-writable": Fault(
@@ -63,6 +70,13 @@ FAULTS: Final = {
     "disk-read-only": Fault(
         "the disk becomes read-only after an error", "journal.blocked", "journal-blocked", "disk.read-only", STARTED
     ),
+    "publish-dir": Fault(
+        "the directory of the published log is not writable",
+        "log.not_published",
+        "the log is not published",
+        "journal.not-published",
+        "log.published",
+    ),
     "client-certificate": Fault(
         "the gateway's certificate has ended", "certificate.expires", "mqtt-down", "certificates.expired", "mqtt.up"
     ),
@@ -73,6 +87,7 @@ FAULTS: Final = {
         "the clock is wrong", "clock.untrusted", "the clock is not believed", "clock.behind", "clock.trusted"
     ),
     "broker": Fault("the broker is away", "mqtt.down", "mqtt-down", "broker.unreachable", "mqtt.up"),
+    "broker-account": Fault("the broker refuses the account", "mqtt.down", "mqtt-down", "broker.login", "mqtt.up"),
     "chain": Fault("the chain is away", "chain.down", "the chain is down", "chain.unreachable", "chain.up"),
     "chain-for-long": Fault(
         "the chain is away for longer than `registry.max_age_s`",

@@ -25,6 +25,8 @@ from gateway.ops.exitcodes import ExitCode
 UNIT = Path(__file__).resolve().parents[2] / "gateway/ops/systemd/units/securenet-gateway.service"
 HTTP: dict[str, object] = {"host": "127.0.0.1", "port": 0}
 LOOPBACK = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+WITHOUT_ROOTS_POWER = ("setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner,-chown", "--")
+"""Prefix of a command that root runs, and to whom modes of files are to say something."""
 WITHIN_S = 15.0
 """What heals by itself does so in this time; so much because a machine that is tested on is busy."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from field_faults import FAULTS, STARTED
-from field_kit import event_after, fill, mount, refuses_to_start, told, unmount, until
+from field_kit import WITHOUT_ROOTS_POWER, event_after, fill, mount, refuses_to_start, status_of, told, unmount, until
 from kill.kill_check import assert_every_promise_is_kept
 from support.anvil import skip_or_fail
 
@@ -114,3 +114,24 @@ async def test_a_disk_that_the_kernel_makes_read_only(gateway_of, mqtt, fleet, c
     finally:
         gateway.end()
         unmount(gateway.data)
+
+
+async def test_a_directory_of_the_published_log_that_is_not_writable(gateway_of, mqtt, fleet, tmp_path):
+    published = tmp_path / "www"
+    published.mkdir(mode=0o500)
+    gateway = gateway_of(mqtt=mqtt, log={"publish_dir": str(published), "checkpoint_interval_s": 0.5})
+    gateway.prefix = () if os.geteuid() else WITHOUT_ROOTS_POWER
+    gateway.start()
+    await gateway.ready()
+    async with fleet.publishing(RATE):
+        await told(gateway, "publish-dir")
+        before = fleet.receipts
+        await until(lambda: fleet.receipts > before + 20)
+    assert await fleet.drain(30) == 0
+    assert not list(published.iterdir())
+    published.chmod(0o700)
+    await event_after(gateway, FAULTS["publish-dir"].back)
+    assert (published / "checkpoint").exists(), "without a message more"
+    assert not [each for each in (await status_of(gateway))["warnings"] if "published" in each]
+    assert len(gateway.events("log.not_published")) == 1, "it is told once"
+    assert await gateway.stop() == 0

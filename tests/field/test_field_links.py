@@ -53,6 +53,23 @@ async def test_a_broker_that_is_away(gateway_of, mqtt, broker, fleet):
 
 
 @pytest.mark.broker
+async def test_a_broker_that_refuses_the_account(gateway_of, mqtt, broker, fleet):
+    passwords = broker.folder / "passwd"
+    good = passwords.read_text()
+    passwords.write_text("".join(line for line in good.splitlines(keepends=True) if not line.startswith("gateway:")))
+    broker.process.send_signal(signal.SIGHUP)
+    gateway = gateway_of(mqtt=mqtt)
+    gateway.start()
+    await told(gateway, "broker-account")
+    passwords.write_text(good)
+    broker.process.send_signal(signal.SIGHUP)
+    await heals(gateway, "broker-account")
+    async with fleet.publishing(RATE):
+        await until(lambda: fleet.receipts > 20)
+    await nothing_was_lost(gateway, fleet)
+
+
+@pytest.mark.broker
 async def test_a_broker_whose_certificate_has_ended(gateway_of, over_tls, tls_broker, authority, tls_fleet):
     gateway = gateway_of(mqtt=over_tls, clock={"trust": "always"})
     authority.ends_in = dt.timedelta(hours=-1)

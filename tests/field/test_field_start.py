@@ -7,11 +7,10 @@ import signal
 
 import pytest
 from field_faults import FAULTS, STARTED
-from field_kit import assert_status, doctor, event_after, fill, mount, refuses_to_start, unmount
+from field_kit import WITHOUT_ROOTS_POWER, event_after, fill, mount, refuses_to_start, told, unmount
 from support.anvil import skip_or_fail
 from support.mosquitto import free_port
 
-WITHOUT_ROOTS_POWER = ("setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner,-chown", "--")
 NOBODY = 65534
 
 
@@ -46,12 +45,27 @@ async def test_a_configuration_that_breaks_is_refused_at_a_reload_and_the_old_on
     gateway.config.write_text(good + "[nonsense]\n")
     gateway.process.send_signal(signal.SIGHUP)
     fault = FAULTS["config-at-reload"]
-    await event_after(gateway, fault.event)
-    await assert_status(gateway, fault)
-    await doctor(gateway, fault.finding)
+    await told(gateway, "config-at-reload")
     assert (await gateway.status())["ready"]
     gateway.config.write_text(good)
     gateway.process.send_signal(signal.SIGHUP)
+    await event_after(gateway, fault.back)
+    assert not any(fault.status in each for each in (await gateway.status())["warnings"])
+    assert await gateway.stop() == 0
+
+
+async def test_a_registry_that_breaks_is_refused_at_a_reload_and_the_old_one_stays(gateway):
+    good = gateway.registry.read_text()
+    gateway.start()
+    await gateway.ready()
+    before = (await gateway.status())["registry"]
+    gateway.registry.write_text(good + "junk\n")
+    gateway.process.send_signal(signal.SIGHUP)
+    await told(gateway, "registry-at-reload")
+    assert (await gateway.status())["registry"] == before
+    gateway.registry.write_text(good)
+    gateway.process.send_signal(signal.SIGHUP)
+    fault = FAULTS["registry-at-reload"]
     await event_after(gateway, fault.back)
     assert not any(fault.status in each for each in (await gateway.status())["warnings"])
     assert await gateway.stop() == 0
