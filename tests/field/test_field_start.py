@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
+import subprocess
 
 import pytest
 from field_faults import FAULTS, STARTED
 from field_kit import WITHOUT_ROOTS_POWER, event_after, fill, mount, refuses_to_start, told, unmount
 from support.anvil import skip_or_fail
+from support.gateway import ROOT
 from support.mosquitto import free_port
+
+from gateway.ops.exitcodes import ExitCode
 
 NOBODY = 65534
 
@@ -36,6 +41,19 @@ async def test_a_broken_configuration(gateway):
     assert "nonsense" in said
     gateway.config.write_text(good)
     await starts(gateway)
+
+
+def test_on_a_terminal_the_error_stands_alone(gateway):
+    gateway.config.write_text("[nonsense]\n")
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as screen:
+        command = [*gateway.program, "run", "--config", str(gateway.config)]
+        done = subprocess.run(command, stderr=theirs, stdout=theirs, cwd=ROOT, check=False)
+        os.close(theirs)
+        said = screen.read(65536).decode()
+    assert done.returncode == ExitCode.CONFIG
+    assert said.startswith("securenet: "), said
+    assert "not_started" not in said
 
 
 async def test_a_configuration_that_breaks_is_refused_at_a_reload_and_the_old_one_stays(gateway):
