@@ -1,13 +1,23 @@
+import logging
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import structlog
 
 from gateway.config.load import parse_config
 from gateway.doctor.case import Case
 from gateway.doctor.runner import examine
 from gateway.doctor.table import BY_NAME
+
+
+@pytest.fixture(autouse=True)
+def heard_again():
+    """The doctor silences the process that it runs in; the tests after these listen to it."""
+    yield
+    logging.disable(logging.NOTSET)
+    structlog.reset_defaults()
 
 
 @pytest.fixture
