@@ -27,6 +27,8 @@ NEWEST: Final = 4
 """So many versions are tried, those that ran here apart: a long history costs no more than a short one."""
 ASIDE_KEPT: Final = 8
 BACK_OFF_S: Final = (5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
+WAITED_FOR_S: Final = 300.0
+"""The longest wait for what is only away: when it is back, a person wants to see it loaded."""
 
 
 class Reason(StrEnum):
@@ -276,7 +278,8 @@ def failed_again(before: Failure | None, reason: str, detail: str, now_s: float 
     times = 1 if before is None else before.times + 1
     if now_s is None:
         return Failure(reason, detail, None, times)
-    return Failure(reason, detail, now_s + BACK_OFF_S[min(times, len(BACK_OFF_S)) - 1], times)
+    wait_s = BACK_OFF_S[min(times, len(BACK_OFF_S)) - 1]
+    return Failure(reason, detail, now_s + (min(wait_s, WAITED_FOR_S) if reason in WAITS else wait_s), times)
 
 
 def memory_of(row: ModelRow) -> Memory:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gateway.chain.models import Result, report_access_call
 from gateway.tlog.entry import MODEL_EVENTS
-from gateway.vault.receiver_rules import BACK_OFF_S, NEWEST, RULES, WAITS, Reason
+from gateway.vault.receiver_rules import BACK_OFF_S, NEWEST, RULES, WAITED_FOR_S, WAITS, Reason
 from gateway.vault.refusal import ModelRefusal
 
 PAGE = (Path(__file__).parents[2] / "docs" / "spec" / "model-receiver.md").read_text()
@@ -22,6 +22,7 @@ def test_what_is_waited_for_is_tried_again_and_patience_is_as_written():
     again = {reason for _, reason, again in ROWS if again != "never"}
     assert again >= WAITS
     assert BACK_OFF_S == (5, 15, 60, 300, 900, 3600)
+    assert WAITED_FOR_S == 300
     assert NEWEST == 4
 
 

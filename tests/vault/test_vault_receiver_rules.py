@@ -11,6 +11,8 @@ from gateway.vault.receiver_rules import (
     BACK_OFF_S,
     NEWEST,
     RULES,
+    WAITED_FOR_S,
+    WAITS,
     Act,
     Decision,
     Failure,
@@ -124,13 +126,21 @@ def test_a_head_is_frozen_exactly_when_it_is_older_than_allowed(now, final, limi
     assert is_frozen(policy, Moment(now, 0, None))
 
 
-def test_patience_grows_to_an_hour_and_no_further():
-    failure, waits = None, []
+def patience(reason):
+    failure = None
     for _ in range(9):
-        failure = failed_again(failure, "not-fetched", "", 0.0)
-        waits.append(failure.again_s)
-    assert waits == [*BACK_OFF_S, 3600.0, 3600.0, 3600.0]
-    assert failed_again(failure, "manifest-digest", "", None).again_s is None
+        failure = failed_again(failure, reason, "", 0.0)
+        yield failure.again_s
+
+
+def test_patience_grows_to_an_hour_and_no_further():
+    assert list(patience("smoke-test")) == [*BACK_OFF_S, 3600.0, 3600.0, 3600.0]
+    assert failed_again(None, "manifest-digest", "", None).again_s is None
+
+
+def test_what_is_only_away_is_asked_for_again_within_minutes():
+    for reason in WAITS:
+        assert list(patience(reason.value)) == [5.0, 15.0, 60.0, *[WAITED_FOR_S] * 6]
 
 
 memories = st.lists(st.integers(1, 30), unique=True, min_size=2, max_size=10).map(
