@@ -2,8 +2,8 @@
 
     python tests/aarch64/life.py INTERPRETER
 
-``INTERPRETER`` starts Python for aarch64 with the gateway on its path; ``tests/aarch64/run`` makes one. The broker and
-the device are this machine's own. It prints one JSON object; a promise that is broken is an ``AssertionError``.
+``INTERPRETER`` starts Python for aarch64 with the gateway on its path; ``tests/aarch64/run`` makes one. The broker
+and the device are this machine's own. It prints one JSON object; a promise that is broken is an ``AssertionError``.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ async def life(folder: Path, interpreter: str) -> dict[str, Any]:
     fleet = Fleet(records, random.Random(1), broker.port, ACCOUNTS["bench"], patience_s=60.0)
     started_s = time.monotonic()
     try:
+        checked = await command(program, "check-config", "--config", str(gateway.config))
+        assert checked[0] == 0, checked
         gateway.start()
         await gateway.ready(PATIENCE_S)
         ready_s = time.monotonic() - started_s

@@ -1,4 +1,4 @@
-"""What tests/aarch64/run unpacks for a Python version: the gateway's dependencies and pytest's, at the lock's versions.
+"""What tests/aarch64/run unpacks for a Python version: the gateway's dependencies and pytest's, as locked.
 
 Without the one that has no wheel for aarch64, which is in benchmarks/wheels.json.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.wheels import EXTRAS, LOCK, RESULT, Target, closure, pins
+from benchmarks.wheels import EXTRAS, LOCK, WHEELS, Target, closure, pins
 
 FOR_TESTS = ("hypothesis", "iniconfig", "packaging", "pluggy", "psutil", "pygments", "pytest", "pytest-asyncio",
              "pytest-timeout", "sortedcontainers")  # fmt: skip
@@ -21,7 +21,7 @@ def main() -> None:
     target = Target(sys.argv[1], 28)
     environment = target.environment()
     versions = pins(LOCK.read_text(), environment)
-    missing = json.loads(RESULT.read_text())[target.name]["missing"]
+    missing = json.loads(WHEELS.read_text())[target.name]["missing"]
     for name in sorted({*closure(EXTRAS, environment), *FOR_TESTS} - set(missing)):
         print(f"{name}=={versions[name]}")
 

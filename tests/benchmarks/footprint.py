@@ -4,13 +4,13 @@
     python tests/benchmarks/footprint.py --only plain --write        # one of plain, chain, models
     python tests/benchmarks/footprint.py --only plain --messages 20000 --seconds 5     # a look, nothing is written
 
-Nothing is measured inside the gateway. Memory: RSS and PSS of each process from smaps, summed over the gateway and its
-children; pages that several of them map are counted in each RSS, and once in all in PSS. Processor: user and system
-time by /proc as a share of one core, so that what else the machine does matters little; only the rate of *flat out*
-depends on that, and is told beside the load average. Disk: blocks of the files below data_dir. The broker, the load
-generator and the chain's node are not ours and are not counted. A configuration is measured in this order: start with
-100, 10,000, 100,000 devices; idle; 10, 100, 1,000 messages a second; flat out; a million messages from all devices;
-idle again; a flood that is refused; the disk, after maintenance and after a stop.
+Nothing is measured inside the gateway. Memory: RSS and PSS of each process from smaps, summed over the gateway and
+its children; pages that several of them map are counted in each RSS, and once in all in PSS. Processor: user and
+system time by /proc as a share of one core, so that what else the machine does matters little; only the rate of *flat
+out* depends on that, and is told beside the load average. Disk: blocks of the files below data_dir. The broker, the
+load generator and the chain's node are not ours and are not counted. A configuration is measured in this order: start
+with 100, 10,000, 100,000 devices; idle; 10, 100, 1,000 messages a second; flat out; a million messages from all
+devices; idle again; the disk, after maintenance and after a stop; a flood that is refused.
 """
 
 from __future__ import annotations
@@ -30,10 +30,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.footprint_stack import OURS, FootprintStack
 from benchmarks.run import machine
+from benchmarks.sizing_page import FOOTPRINT, rewrite
 
 Figures = dict[str, Any]
-HERE = Path(__file__).resolve().parent
-RESULT = HERE / "footprint.json"
 CONFIGURATIONS = {
     "plain": {},
     "chain": {"on_chain": True},
@@ -115,7 +114,7 @@ def million(stack: FootprintStack, messages: int, devices: int) -> Figures:
 
 
 def flood(stack: FootprintStack, seconds: int) -> Figures:
-    """1,000 refused messages a second; the first stretch fills the log's budget for bursts, the second is the steady state."""
+    """1,000 refused messages a second, twice: the first stretch has the log's bursts, the second is what stays."""
     first = processor(stack, seconds, lambda: stack.flood(1000, seconds))
     second = processor(stack, seconds, lambda: stack.flood(1000, seconds))
     refused = stack.status()["rejected"]
@@ -190,22 +189,19 @@ def main() -> None:
     parser.add_argument("--only", choices=CONFIGURATIONS, action="append")
     parser.add_argument("--devices", type=int, default=100_000)
     parser.add_argument("--messages", type=int, default=1_000_000)
-    parser.add_argument(
-        "--seconds", type=int, default=20, help="of each rate; idle and flood take three times as long"
-    )
+    parser.add_argument("--seconds", type=int, default=20, help="of each rate; idle and flood: three times as long")
     parser.add_argument("--write", action="store_true", help="rewrite footprint.json and docs/sizing.md")
     options = parser.parse_args()
-    figures: Figures = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    figures: Figures = json.loads(FOOTPRINT.read_text()) if FOOTPRINT.exists() else {}
     for name in options.only or CONFIGURATIONS:
         say(name)
         with tempfile.TemporaryDirectory(prefix="securenet-footprint-") as folder:
             found = measure(Path(folder), name, options)
-        about = {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "devices": options.devices}
+        here = {key: value for key, value in machine().items() if key != "system"}
+        about = {"date": time.strftime("%Y-%m-%d"), "machine": here, "devices": options.devices}
         figures[name] = about | found
         if options.write:
-            from benchmarks.sizing_page import rewrite
-
-            RESULT.write_text(json.dumps(figures, indent=1) + "\n")
+            FOOTPRINT.write_text(json.dumps(figures, indent=1) + "\n")
             rewrite()
     print(json.dumps({name: figures[name] for name in options.only or CONFIGURATIONS}, indent=1))
 

@@ -31,9 +31,9 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-RESULT = HERE / "wheels.json"
+from benchmarks.sizing_page import WHEELS, rewrite
+
+ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "requirements" / "dev.lock"
 PROJECT = "securenet-gateway"
 EXTRAS = ("chain", "litert", "oscore")
@@ -169,7 +169,8 @@ def _pip(target: Target, asked: Sequence[str]) -> dict[str, str] | str:
         done = subprocess.run(
             [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--ignore-installed", "--no-deps",
              "--disable-pip-version-check", "--only-binary=:all:", "--python-version", target.python, *platforms,
-             "--implementation", "cp", "--ignore-requires-python", "--target", folder, "--report", str(report), *asked],
+             "--implementation", "cp", "--ignore-requires-python", "--target", folder, "--report", str(report),
+             *asked],
             capture_output=True, text=True, check=False, timeout=600,
         )  # fmt: skip
         if done.returncode == 0:
@@ -212,9 +213,7 @@ def main() -> None:
     text = json.dumps(figures, indent=2) + "\n"
     print(text, end="")
     if options.write:
-        from benchmarks.sizing_page import rewrite
-
-        RESULT.write_text(text)
+        WHEELS.write_text(text)
         rewrite()
 
 
