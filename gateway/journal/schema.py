@@ -22,7 +22,8 @@ LEAVES = "journal.leaves"
 LOCK = "journal.lock"
 
 _BUSY_S = 5.0
-_CACHE_KIB = 20 << 10
+_CACHE_KIB = 8 << 10
+"""More is not quicker, with 100,000 devices and 400,000 messages: what is not in it is in the system's cache."""
 
 _V1 = (
     # Every log entry. A message's own columns stand in the same row: one insert, and one place to look.
