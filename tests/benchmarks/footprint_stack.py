@@ -72,14 +72,25 @@ class FootprintStack(Stack):
         return found
 
     def memory(self) -> dict[str, Any]:
-        """Resident and proportional megabytes of each of the gateway's processes, and their sums."""
+        """Megabytes of each of the gateway's processes, resident and proportional, and their sums.
+
+        ``once_mb`` counts what is their own, and each file once, however many of them map it. Unlike PSS it does not
+        depend on what else runs on the machine with the same libraries.
+        """
         found: dict[str, Any] = {}
+        files: dict[str, int] = {}
+        own = 0
         for name, process in self.processes().items():
             if name in OURS:
-                used = process.memory_full_info()
-                found[name] = {"rss_mb": round(used.rss / 1e6, 1), "pss_mb": round(used.pss / 1e6, 1)}
+                maps = process.memory_maps(grouped=True)
+                for each in maps:
+                    shared = each.rss - each.anonymous
+                    files[each.path] = max(files.get(each.path, 0), shared)
+                    own += each.anonymous
+                rss, pss = (sum(getattr(each, kind) for each in maps) for kind in ("rss", "pss"))
+                found[name] = {"rss_mb": round(rss / 1e6, 1), "pss_mb": round(pss / 1e6, 1)}
         sums = {key: round(sum(each[key] for each in found.values()), 1) for key in ("rss_mb", "pss_mb")}
-        return found | {"sum": sums}
+        return found | {"sum": sums | {"once_mb": round((own + sum(files.values())) / 1e6, 1)}}
 
     def wait_for_models(self, timeout_s: float = 120) -> None:
         """Until the scoring process has all of them.

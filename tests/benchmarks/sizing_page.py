@@ -47,7 +47,11 @@ def by_configuration(found: Figures, rows: Sequence[tuple[str, Callable[[Figures
 
 
 def _parts(memory: Figures, key: str) -> str:
-    each = [f"{memory[name][key]:.0f}" for name in PROCESSES if name in memory]
+    if key not in memory["sum"]:
+        return "-"
+    each = [f"{memory[name][key]:.0f}" for name in PROCESSES if name in memory and key in memory[name]]
+    if not each:
+        return f"**{memory['sum'][key]:.0f}**"
     return f"{' + '.join(each)} = **{memory['sum'][key]:.0f}**"
 
 
@@ -72,20 +76,23 @@ def memory(found: Figures) -> Lines:
     for words, at in moments:
         rows.append((f"RSS, {words}", lambda one, at=at: _parts(at(one), "rss_mb")))
         rows.append((f"PSS, {words}", lambda one, at=at: _parts(at(one), "pss_mb")))
+        rows.append((f"once, {words}", lambda one, at=at: _parts(at(one), "once_mb")))
     return by_configuration(found, rows, "MB: gateway + signatures (+ scoring)")
 
 
 def budget(found: Figures) -> Lines:
-    """Is the budget held, by either way to count?"""
+    """Is the budget held, by each way to count?"""
 
     def verdict(key: str) -> Callable[[Figures], str]:
         def said(one: Figures) -> str:
-            used = one["million"]["memory"][-1]["sum"][key]
+            used = one["million"]["memory"][-1]["sum"].get(key)
+            if used is None:
+                return "-"
             return f"{used:.0f} MB: " + ("held" if used <= BUDGET_MB else f"**{used - BUDGET_MB:.0f} MB over**")
 
         return said
 
-    rows = [("sum of RSS", verdict("rss_mb")), ("sum of PSS", verdict("pss_mb"))]
+    rows = [("sum of RSS", verdict("rss_mb")), ("sum of PSS", verdict("pss_mb")), ("once", verdict("once_mb"))]
     return by_configuration(found, rows, f"at most {BUDGET_MB} MB, after the million")
 
 

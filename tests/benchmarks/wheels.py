@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -134,20 +135,25 @@ def glibc_of(wheel: str) -> int | None:
     return min(floors, default=None)
 
 
-def resolve(target: Target, wanted: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Ask the index; returns the wheel of each, and those without one.
+def resolve(
+    target: Target, wanted: Mapping[str, str], doubtful: Iterable[str] = ()
+) -> tuple[dict[str, str], list[str]]:
+    """Ask the index; returns the wheel of each, and those without one. The doubtful are asked for one by one.
 
     Raises:
         IndexAway: it did not answer.
     """
+    alone = sorted(set(doubtful) & set(wanted))
+    found: dict[str, str] = {}
     missing: list[str] = []
-    while True:
-        asked = [f"{name}=={version}" for name, version in sorted(wanted.items()) if name not in missing]
-        answer = _pip(target, asked)
-        if isinstance(answer, str):
+    for names in (sorted(set(wanted) - set(alone)), *([name] for name in alone)):
+        while asked := [f"{name}=={wanted[name]}" for name in names if name not in missing]:
+            answer = _pip(target, asked)
+            if not isinstance(answer, str):
+                found |= answer
+                break
             missing.append(canonicalize_name(answer))
-            continue
-        return answer, sorted(missing)
+    return found, sorted(missing)
 
 
 def _wheels(rows: Sequence[Figures], target: Target) -> dict[str, str] | str:
@@ -177,21 +183,33 @@ def _pip(target: Target, asked: Sequence[str]) -> dict[str, str] | str:
             rows = json.loads(report.read_text())["install"]
             return _wheels(rows, target)
     without = _NO_WHEEL.search(done.stderr)
-    # "from versions: none" is what pip says of a name that it could not ask for, too.
-    if without is None or "connection" in done.stderr.lower():
+    if without is None or not _answers():
         raise IndexAway(done.stderr[-2000:])
     return without[1]
+
+
+def _answers() -> bool:
+    """Whether the index has pip itself: of all that it has it says "none" when it is away, as of a missing wheel."""
+    here = {name: value for name, value in os.environ.items() if name != "PIP_FIND_LINKS"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--ignore-installed", "--no-deps",
+         "--disable-pip-version-check", "--no-cache-dir", "pip"],
+        capture_output=True, check=False, timeout=600, env=here,
+    )  # fmt: skip
+    return done.returncode == 0
 
 
 def ask(targets: Sequence[Target] = TARGETS) -> Figures:
     """What the index has for every target."""
     lock = LOCK.read_text()
+    before: Figures = json.loads(WHEELS.read_text()) if WHEELS.exists() else {}
+    doubtful = {name for one in before.values() for name in one["missing"]}
     found: Figures = {}
     for target in targets:
         environment = target.environment()
         parts, versions = needed_by(environment), pins(lock, environment)
         unpinned = sorted(set(parts) - set(versions))
-        wheels, missing = resolve(target, {name: versions[name] for name in parts if name in versions})
+        wheels, missing = resolve(target, {name: versions[name] for name in parts if name in versions}, doubtful)
         found[target.name] = {
             "asked": {part: sum(1 for name in parts if parts[name] == part) for part in ("gateway", *EXTRAS)},
             "native": {
