@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import re
-import shlex
-from itertools import pairwise
 
-import click
 import pytest
 from docs_page import OPERATIONS, ROOT
 
 from gateway.anchor.holds import HoldReason
-from gateway.cli.main import cli
 from gateway.message import PushbackReason, RejectReason
 from gateway.ops.exitcodes import ExitCode
 from gateway.ops.health import JOURNAL_BLOCKED, LOG_DAMAGED
@@ -87,71 +83,6 @@ def test_every_exit_code_that_systemd_does_not_try_again_is_explained():
     assert codes is not None
     shown = {int(code) for code in re.findall(r"^\| (\d+) \|", section("it-does-not-start"), re.MULTILINE)}
     assert shown == {int(code) for code in codes[1].split()} | {ExitCode.UNAVAILABLE}
-
-
-def commands(page):
-    """Every command line of ours on a page: in blocks, in indented lines, between backticks."""
-    joined = page.replace("\\\n", " ")
-    inline = re.findall(r"`(securenet [^`\n]+)`", joined)
-    lines = [line.strip() for line in joined.splitlines()]
-    found = [line for line in lines if line.startswith("securenet ")]
-    nested = re.findall(r"^(?:until|\d+ .*?root|/opt/securenet/bin/)\s*(securenet [^;|>]+)", joined, re.MULTILINE)
-    return [*inline, *found, *nested]
-
-
-def checked(line):
-    """Find the command and look each of its options up; the words of a missing one."""
-    plain = re.split(r"\s(?:\||\|\||&&|>|2>|>>|#|&)(?:\s|$)", line)[0]
-    words = shlex.split(plain)[1:]
-    command: click.Command = cli
-    context = click.Context(cli)
-    while words and isinstance(command, click.Group) and not words[0].startswith("-"):
-        found = command.get_command(context, words[0])
-        assert found is not None, f"{line}: there is no {words[0]}"
-        command, words = found, words[1:]
-    if words and words[0] in {"--version", "--help"}:
-        return
-    assert not isinstance(command, click.Group), f"{line}: it needs a subcommand"
-    known = {name: parameter for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
-    for word, value in pairwise([*words, ""]):
-        if word.startswith("-"):
-            assert word in known, f"{line}: {word}"
-            kind = known[word].type
-            assert word != "--only" or value in CHECKS, f"{line}: the doctor has no check {value}"
-            assert not isinstance(kind, click.Choice) or value in kind.choices or value.isupper(), f"{line}: {value}"
-    arguments = [parameter for parameter in command.params if isinstance(parameter, click.Argument)]
-    flags = {name for p in command.params if isinstance(p, click.Option) and p.is_flag for name in p.opts}
-    values = 0
-    skip = False
-    for word in words:
-        if skip:
-            skip = False
-        elif word.startswith("-"):
-            skip = word not in flags
-        else:
-            values += 1
-    most = sum(parameter.nargs if parameter.nargs > 0 else 1000 for parameter in arguments)
-    assert values <= most, f"{line}: {values} arguments, {most} are taken"
-
-
-@pytest.mark.parametrize("name", MINE)
-def test_every_command_of_the_page_exists_with_its_options(name):
-    found = commands(text_of(name))
-    assert len(found) >= 3
-    for line in found:
-        checked(line)
-
-
-def test_a_command_that_does_not_exist_would_be_found():
-    for wrong in (
-        "securenet stattus",
-        "securenet status --wach 2",
-        "securenet log",
-        "securenet anchor now then",
-        "securenet doctor --only dsk",
-    ):
-        with pytest.raises(AssertionError):
-            checked(wrong)
 
 
 @pytest.mark.parametrize("name", MINE)
