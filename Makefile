@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 LOCK := requirements/dev.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types contracts kubo bench fuzz lock clean
+.PHONY: help demo test lint format types contracts kubo bench fuzz footprint lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ format: $(STAMP) ## Let the tools arrange the code
 
 bench: $(STAMP) ## Throughput, latency, CPU, memory; options by ARGS
 	$(BIN)/python tests/benchmarks/run.py $(ARGS)
+
+footprint: $(STAMP) ## Memory, processor, disk, start: rewrites docs/sizing.md; options by ARGS="--only plain"
+	$(BIN)/python tests/benchmarks/footprint.py --write $(ARGS)
 
 fuzz: $(STAMP) ## Coverage-guided fuzzing of every decoder; seconds each by SECONDS=60
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/fuzz.lock

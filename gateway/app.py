@@ -164,7 +164,7 @@ class Gateway:
         if parts.registry is not None:
             return FileCustody(parts.registry, self._intake.wake)
         try:
-            from gateway.custody.chain import ChainCustody  # noqa: PLC0415 -- the Ethereum libraries: a second, 37 MB
+            from gateway.custody.chain import ChainCustody  # noqa: PLC0415 -- the Ethereum libraries: a second, 30 MB
         except ModuleNotFoundError:
             raise ChainExtraMissing from None
         custody = ChainCustody(

@@ -1,6 +1,6 @@
 """``AsyncWeb3`` on the gateway's own bounded connection: for scripts and tests, which want contracts as objects.
 
-No gateway imports it: web3 is 9 MB more than what the gateway uses of it, which was the name of a base class.
+No gateway imports it: web3 is 10 MB more than what the gateway uses of it, which was the name of a base class.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The chain of custody, put together: who is registered comes from a chain, and the roots of the log go to it.
 
-Imported only where ``chain.rpc`` names an endpoint, because the Ethereum libraries take a second and 37 MB.
+Imported only where ``chain.rpc`` names an endpoint, because the Ethereum libraries take a second and 30 MB.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class _Clock:
 async def ask_chain(case: Case) -> list[Finding]:
     """Every endpoint, one after the other: they are others' machines."""
     try:
-        import gateway.chain.client  # noqa: PLC0415 -- the Ethereum libraries: a second, 37 MB
+        import gateway.chain.client  # noqa: PLC0415 -- the Ethereum libraries: a second, 30 MB
     except ModuleNotFoundError as missing:
         if missing.name is None or not missing.name.startswith(_EXTRA):
             raise
