@@ -48,7 +48,7 @@ class Rest:
 
     def left_s(self, now: float) -> float:
         """How long it still rests; 0 when it may be asked."""
-        return min(LONGEST_REST_S, max(0.0, self._until - now))  # a difference of floats may be a little more
+        return max(0.0, self._until - now)
 
     def failed(self, now: float, wished_s: float = 0.0) -> None:
         """Begin a rest, at least as long as the endpoint wished itself. Failures during a rest are one failure."""
