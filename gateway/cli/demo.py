@@ -158,6 +158,8 @@ def _play(stage: Stage, options: DemoOptions, view: View, interrupts: _Interrupt
         if status is not None:
             ending = told or elapsed_s > options.duration_s
             view.show(status, elapsed_s, "waiting for the last answers" if ending else "Ctrl-C ends it early")
+            if (page := status.get("http", {}).get("address")) is not None:
+                view.tell_once(f"the gateway's status page is {page} while this runs", elapsed_s)
             for text in stage.news():
                 view.tell_once(text, elapsed_s)
         time.sleep(_LOOK_EVERY_S)
