@@ -41,7 +41,6 @@ def status_report(  # noqa: PLR0913 -- a view over every room
     ``reasons`` says in stable words what stands in the way, ``problems`` in sentences. ``more`` has what only some
     gateways have, by name: ``http``, ``certificates``, ``clock``, ``watchdog``, ``logging``.
     """
-    counters, latency = ingest.counters, ingest.counters.latency
     links = {transport.name: _link(transport, tasks[transport.name]) for transport in transports}
     ready, reasons = readiness(pushback, ingest.journal_fault, links)
     return {
@@ -55,6 +54,23 @@ def status_report(  # noqa: PLR0913 -- a view over every room
         "warnings": [*warnings, *_of_http((more or {}).get("http"))],
         "uptime_s": (now_ms - started_ms) // 1000,
         "log_size": log_size,
+        **_counted(config, ingest, intake),
+        "crypto_restarts": crypto_restarts,
+        "registry": {**registry.counts._asdict(), "as_of_ms": registry.as_of_ms},
+        "registry_max_age_s": config.registry.max_age_s,
+        **custody,
+        "transports": links,
+        "tasks": {name: task_state(task) for name, task in tasks.items()},
+        **(more or {}),
+        "disk_bytes": None if maintenance is None else maintenance.usage.disk_bytes,
+        "budget_bytes": config.journal.budget_bytes,
+    }
+
+
+def _counted(config: Config, ingest: Ingest, intake: IntakeQueue) -> dict[str, Any]:
+    """What became of the messages, what waits, and how long an answer takes."""
+    counters, latency = ingest.counters, ingest.counters.latency
+    return {
         "received": dict(counters.received),
         "accepted": counters.accepted,
         "rejected": dict(counters.rejected),
@@ -70,15 +86,6 @@ def status_report(  # noqa: PLR0913 -- a view over every room
         "commit_faults": counters.commit_faults,
         "p50_ms": latency.quantile_ms(0.5),
         "p99_ms": latency.quantile_ms(0.99),
-        "crypto_restarts": crypto_restarts,
-        "registry": {**registry.counts._asdict(), "as_of_ms": registry.as_of_ms},
-        "registry_max_age_s": config.registry.max_age_s,
-        **custody,
-        "transports": links,
-        "tasks": {name: task_state(task) for name, task in tasks.items()},
-        **(more or {}),
-        "disk_bytes": None if maintenance is None else maintenance.usage.disk_bytes,
-        "budget_bytes": config.journal.budget_bytes,
     }
 
 
