@@ -30,8 +30,8 @@ from gateway.journal import AccessRow
 log = structlog.get_logger("anchor")
 
 _TAKEN: Final = frozenset({SendKind.ACCEPTED, SendKind.ALREADY_KNOWN})
-_PASSING: Final = frozenset({"NotAnActiveMiner"})
-"""What the contract may refuse now and take later; whatever else it refuses it would refuse for ever."""
+_FOR_EVER: Final = frozenset({"UnknownVersion", "InvalidOutcome", "InvalidModelId"})
+"""What the contract would refuse for ever; any other refusal, and one without words, may pass and is waited for."""
 
 
 class AccessStatus(NamedTuple):
@@ -197,19 +197,27 @@ class AccessReports:
     async def _would_be_taken(self, view: View, row: AccessRow) -> bool:
         """Ask the contract; what it would never take is closed, so that those behind it can go."""
         try:
-            estimate = await view.estimate_gas(self._signer.address, self._contract, _call_of(row))
+            call = _call_of(row)
+        except ValueError as malformed:  # a row that was salvaged, or is from another version
+            return await self._closed(row, str(malformed))
+        try:
+            estimate = await view.estimate_gas(self._signer.address, self._contract, call)
         except CallReverted as reverted:
             refusal = explain(reverted.data)
-            if refusal.name in _PASSING:
-                raise Held(HoldReason.MINER_NOT_ACTIVE, refusal.problem) from None
-            closed = row._replace(state=State.FAILED.value, is_open=False, detail=refusal.problem)
-            await self._outbox.record_accesses([closed])
-            self._refused += 1
-            log.error("access.refused", model=row.model_id, version=row.version, detail=refusal.problem)
-            return False
+            if refusal.name in _FOR_EVER:
+                return await self._closed(row, refusal.problem)
+            inactive = refusal.name == "NotAnActiveMiner"
+            raise Held(HoldReason.MINER_NOT_ACTIVE if inactive else HoldReason.REFUSED, refusal.problem) from None
         if estimate > (limit := self._config.gas_limit):
             raise Held(HoldReason.REFUSED, f"it takes {estimate} gas, anchor.gas_limit allows {limit}")
         return True
+
+    async def _closed(self, row: AccessRow, why: str) -> bool:
+        """Close a report that no contract would ever take; False: it is not to be sent."""
+        await self._outbox.record_accesses([row._replace(state=State.FAILED.value, is_open=False, detail=why)])
+        self._refused += 1
+        log.error("access.refused", model=row.model_id, version=row.version, detail=why)
+        return False
 
     async def _next_id(self) -> int:
         newest = await self._outbox.newest_accesses(1)

@@ -178,7 +178,7 @@ def _pem_key(ref: str, hint: str) -> PrivateKeyTypes:
 
 
 def _refuse_open_to_others(ref: str, path: Path, status: os.stat_result) -> None:
-    if ref.startswith(CREDENTIAL):
+    if ref.startswith(CREDENTIAL) and os.environ.get(_CREDENTIALS_DIRECTORY):
         return  # systemd made the directory for this unit alone, and gives root-owned files an ACL for its user
     if status.st_mode & _OTHERS:
         mode = stat.filemode(status.st_mode)

@@ -189,6 +189,25 @@ async def test_a_report_that_no_contract_would_ever_take_is_closed_and_told_and_
     assert world.anchoring.accesses.status().refused == 1
 
 
+async def test_a_report_that_no_call_can_hold_is_closed_and_keeps_nobody_from_looking(world):
+    await world.report(REFUSED._replace(reason="Not A Reason"), LOADED._replace(result=9), LOADED)
+    await world.bring_home()
+    assert await world.reported() == [(1, 1, "")]
+    assert await world.access_states() == ["failed", "failed", "final"]
+
+
+async def test_a_refusal_without_known_words_is_waited_for_and_loses_no_report(world):
+    code = world.node.ask("eth_getCode", world.models.contract.address, "latest")
+    world.node.ask("anvil_setCode", world.models.contract.address, "0x60006000fd")
+    await world.report(LOADED)
+    await world.look(2)
+    assert await world.access_states() == []
+    assert world.anchoring.accesses.status().hold.startswith("refused")
+    world.node.ask("anvil_setCode", world.models.contract.address, code)
+    await world.bring_home()
+    assert len(await world.reported()) == 1
+
+
 async def test_a_gateway_that_is_suspended_keeps_its_report_until_it_may_speak_again(world):
     world.node.chain.suspend(world.name)
     await world.report(LOADED)

@@ -92,3 +92,16 @@ def test_no_error_holds_what_the_file_holds(secret):
     with pytest.raises(SecretError) as caught:
         load_log_key(secret(b"hunter2"))
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's commands look into the credential store")
+def test_root_reads_the_credential_store_and_refuses_what_is_open_to_others(tmp_path, monkeypatch):
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    monkeypatch.setattr("gateway.ops.secrets.STORE", tmp_path)
+    file = tmp_path / "securenet.token"
+    file.write_bytes(b"secret")
+    file.chmod(0o600)
+    assert read_secret("credential:token") == b"secret"
+    file.chmod(0o644)
+    with pytest.raises(SecretError, match="read by others"):
+        read_secret("credential:token")
