@@ -1,5 +1,6 @@
 import pytest
 from anchor_world import Node, World
+from support.anvil import Checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -11,10 +12,9 @@ def shared_node():
 @pytest.fixture
 def node(shared_node):
     """The module's node, as it was before the test."""
-    snapshot = shared_node.ask("evm_snapshot")
+    before = Checkpoint(shared_node.web3)
     yield shared_node
-    shared_node.automine(True)
-    shared_node.ask("evm_revert", snapshot)
+    before.restore()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import pytest
 from anchor_world import Node, World
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.anvil import Checkpoint
 from support.contracts_kit import Models, id_hash
 
 from gateway.anchor.precheck import Accesses
@@ -243,7 +244,7 @@ async def test_a_report_loses_its_block_and_comes_back_by_the_same_bytes(tmp_pat
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.sampled_from(["report", "grow", "look", "mine", "late", "hold", "die"]), max_size=14))
 async def test_whatever_happens_in_whatever_order_each_report_is_on_the_chain_once(node, tmp_path_factory, steps):
-    snapshot = node.ask("evm_snapshot")
+    before = Checkpoint(node.web3)
     reports = 0
     async with Reporting(node, tmp_path_factory.mktemp("log") / "data").register() as world:
         await world.grow(1)
@@ -272,7 +273,7 @@ async def test_whatever_happens_in_whatever_order_each_report_is_on_the_chain_on
         await world.settle()
         assert len(await world.reported()) == reports
         await world.assert_custody(foreign=reports)
-    node.ask("evm_revert", snapshot)
+    before.restore()
 
 
 async def test_the_outbox_of_reports_survives_a_database_that_had_to_be_set_aside(world):

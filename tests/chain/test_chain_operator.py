@@ -10,7 +10,7 @@ import rlp
 from eth_account import Account
 from hypothesis import given
 from hypothesis import strategies as st
-from support.anvil import Anvil
+from support.anvil import Anvil, Checkpoint
 from support.scripted_rpc import Error, ScriptedRpc, Status, Times
 
 from gateway.chain.client import EvmChain
@@ -64,10 +64,9 @@ def node():
 @pytest.fixture
 def web3(node):
     web3 = node.web3()
-    snapshot = web3.provider.make_request("evm_snapshot", [])["result"]
+    before = Checkpoint(web3)
     yield web3
-    web3.provider.make_request("evm_setAutomine", [True])
-    web3.provider.make_request("evm_revert", [snapshot])
+    before.restore()
 
 
 @asynccontextmanager

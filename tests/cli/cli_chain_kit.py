@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from eth_account import Account
-from support.anvil import Anvil
+from support.anvil import Anvil, Checkpoint
 
 from gateway.chain.contracts import artifact
 from gateway.cli.main import cli
@@ -114,11 +114,11 @@ class ChainWorld:
     @contextmanager
     def undone(self):
         """What happens inside is taken back."""
-        snapshot = self.web3.provider.make_request("evm_snapshot", [])["result"]
+        before = Checkpoint(self.web3)
         try:
             yield self
         finally:
-            self.web3.provider.make_request("evm_revert", [snapshot])
+            before.restore()
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from support.anvil import Anvil
+from support.anvil import Anvil, Checkpoint
 from support.contracts_kit import Chain
 
 
@@ -16,6 +16,6 @@ def deployed() -> Iterator[Chain]:
 @pytest.fixture
 def chain(deployed: Chain) -> Iterator[Chain]:
     """Both contracts as deployed; what the test did is undone after it."""
-    snapshot = deployed.web3.provider.make_request("evm_snapshot", [])["result"]
+    before = Checkpoint(deployed.web3)
     yield deployed
-    deployed.web3.provider.make_request("evm_revert", [snapshot])
+    before.restore()

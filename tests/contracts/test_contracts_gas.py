@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.anvil import Checkpoint
 from support.contracts_kit import Alg, Chain, Gateway, Models, Result, device
 
 SNAPSHOT = Path(__file__).with_name("gas.json")
@@ -83,9 +84,9 @@ def of_models(chain: Chain) -> dict[str, int]:
 @pytest.fixture(scope="module")
 def gas(deployed: Chain) -> Iterator[dict[str, int]]:
     """Measured once, from both contracts as deployed."""
-    snapshot = deployed.web3.provider.make_request("evm_snapshot", [])["result"]
+    before = Checkpoint(deployed.web3)
     yield measured(deployed)
-    deployed.web3.provider.make_request("evm_revert", [snapshot])
+    before.restore()
 
 
 def test_every_call_costs_what_is_written_down(gas):

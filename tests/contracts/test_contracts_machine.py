@@ -5,6 +5,7 @@ from contracts_model import EMPTY_ROOT, Follower, Head, Model
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from support.anvil import Checkpoint
 from support.contracts_kit import Alg, Chain, Gateway, Refused, Status, device, id_hash, log_id
 
 NAMES = ["pump-1", "pump-2", "gw-1", "gw-2"]
@@ -25,8 +26,7 @@ class Contracts(RuleBasedStateMachine):
 
     @initialize()
     def deploy(self):
-        provider = self.chain.web3.provider
-        self.snapshot = provider.make_request("evm_snapshot", [])["result"]
+        self.before = Checkpoint(self.chain.web3)
         self.model = Model()
         self.follower = Follower()
         self.accounts = [self.chain.miner, self.chain.other]
@@ -35,7 +35,7 @@ class Contracts(RuleBasedStateMachine):
     def teardown(self):
         if self.agreed:
             self.look()
-        self.chain.web3.provider.make_request("evm_revert", [self.snapshot])
+        self.before.restore()
 
     def agree(self, told, call, *args):
         self.agreed = False

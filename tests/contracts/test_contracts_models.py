@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from support.anvil import Anvil
+from support.anvil import Anvil, Checkpoint
 from support.contracts_kit import (
     ZERO,
     Alg,
@@ -40,10 +40,9 @@ def deployed():
 
 @pytest.fixture
 def models(deployed: Models):
-    provider = deployed.chain.web3.provider
-    snapshot = provider.make_request("evm_snapshot", [])["result"]
+    before = Checkpoint(deployed.chain.web3)
     yield deployed
-    provider.make_request("evm_revert", [snapshot])
+    before.restore()
 
 
 def refused(call, *args, **more):

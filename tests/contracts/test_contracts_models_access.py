@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.anvil import Anvil
+from support.anvil import Anvil, Checkpoint
 from support.contracts_kit import Chain, Event, Gateway, Models, Refused, Result, device, id_hash
 
 MODEL, OTHER = "anomaly", "digits"
@@ -26,10 +26,9 @@ def deployed():
 
 @pytest.fixture
 def models(deployed: Models):
-    provider = deployed.chain.web3.provider
-    snapshot = provider.make_request("evm_snapshot", [])["result"]
+    before = Checkpoint(deployed.chain.web3)
     yield deployed
-    provider.make_request("evm_revert", [snapshot])
+    before.restore()
 
 
 def refused(call, *args, **more):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
-from support.anvil import Anvil
+from support.anvil import Anvil, Checkpoint
 from support.contracts_kit import ZERO, Chain, Gateway, Models, Refused, ed25519_key, id_hash, publication
 
 from gateway.chain.model_events import decode_model_event, fold_models, models_filter
@@ -51,7 +51,7 @@ class Registry(RuleBasedStateMachine):
     @initialize()
     def begin(self):
         self.web3 = self.real.chain.web3
-        self.snapshot = self.web3.provider.make_request("evm_snapshot", [])["result"]
+        self.before = Checkpoint(self.web3)
         self.known = {name: Known() for name in MODELS}
         self.accounts = [self.real.publisher, self.real.chain.other]
         self.keys = {self.real.publisher: 800, self.real.chain.other: 801}
@@ -60,7 +60,7 @@ class Registry(RuleBasedStateMachine):
     def teardown(self):
         if self.agreed:
             self.look()
-        self.web3.provider.make_request("evm_revert", [self.snapshot])
+        self.before.restore()
 
     def agree(self, wanted: str, sender, function, *args):
         """The contract says the names of the events, or of the error, that the model wants."""

@@ -7,15 +7,17 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 from support.mosquitto import free_port
 from web3 import Web3
+from web3.types import RPCEndpoint
 
 CONTRACTS = Path(__file__).resolve().parents[2] / "contracts"
 CHAIN_ID = 31337
 START_S = 20.0
+BLOCKS_S = 2.0
 
 
 def skip_or_fail(message: str) -> None:
@@ -80,3 +82,37 @@ class Anvil:
     def web3(self) -> Web3:
         """A new client of this node."""
         return Web3(Web3.HTTPProvider(self.url, request_kwargs={"timeout": 30}))
+
+
+class Checkpoint:
+    """A node's chain as it is now, to be gone back to.
+
+    Args:
+        web3: a client of the node.
+    """
+
+    def __init__(self, web3: Web3) -> None:
+        self._web3 = web3
+        self._height = web3.eth.block_number
+        self._snapshot = self._ask("evm_snapshot")
+
+    def restore(self) -> None:
+        """Go back, and make a block for every transaction again.
+
+        A block that is being made meanwhile would stay on top of the older state. So blocks under way are waited for,
+        and what waits for one that nobody makes is dropped.
+        """
+        deadline = time.monotonic() + BLOCKS_S
+        while self._ask("anvil_getAutomine") and int(self._ask("txpool_status")["pending"], 16):
+            if time.monotonic() > deadline:
+                break  # no block will have them: their bids are too low
+            time.sleep(0.01)
+        self._ask("anvil_dropAllTransactions")
+        assert self._ask("evm_revert", self._snapshot) is True, "the node forgot its snapshot"
+        assert self._web3.eth.block_number == self._height, "a block was made while the node went back"
+        self._ask("evm_setAutomine", True)
+
+    def _ask(self, method: str, *params: object) -> Any:
+        answer = self._web3.provider.make_request(RPCEndpoint(method), list(params))
+        assert "error" not in answer, answer
+        return answer["result"]

@@ -8,7 +8,7 @@ from authority_kit import DIGEST, WORDS, authority, caller, enlist, house, made
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
-from support.anvil import CHAIN_ID, Anvil
+from support.anvil import CHAIN_ID, Anvil, Checkpoint
 from support.contracts_kit import Chain, Gateway, Models, device
 
 from gateway.chain.client import EvmChain
@@ -74,9 +74,9 @@ def standing():
 
 @pytest.fixture
 def town(standing):
-    snapshot = standing.chain.web3.provider.make_request("evm_snapshot", [])["result"]
+    before = Checkpoint(standing.chain.web3)
     yield standing
-    standing.chain.web3.provider.make_request("evm_revert", [snapshot])
+    before.restore()
 
 
 async def test_each_gateway_with_a_final_grant_is_named_with_its_key(town):

@@ -4,7 +4,7 @@ import time
 
 import pytest
 from eth_account import Account
-from support.anvil import CHAIN_ID, Anvil
+from support.anvil import CHAIN_ID, Anvil, Checkpoint
 from support.contracts_kit import Chain, Gateway, Models, ed25519_key
 from support.publisher_kit import MODEL_ID, PUBLISHER_KEY, TRAINER_KEY, VERSION
 
@@ -55,11 +55,11 @@ def node():
 async def world(node):
     """The node as it was made, whatever a test did to it."""
     url, web3, models = node
-    snapshot = web3.provider.make_request("evm_snapshot", [])["result"]
+    before = Checkpoint(web3)
     config = ChainConfig(rpc=(url,), chain_id=CHAIN_ID, timeout_s=5.0, requests_per_s=1000.0)
     async with EvmChain(config, Clocks()) as chain:
         yield World(chain, web3, models)
-    web3.provider.make_request("evm_revert", [snapshot])
+    before.restore()
 
 
 class World:
