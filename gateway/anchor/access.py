@@ -20,8 +20,7 @@ from gateway.anchor.nonces import in_flight, replacement_due
 from gateway.anchor.outcome import report_outcome
 from gateway.anchor.precheck import within_cap
 from gateway.anchor.sighting import Sighting
-from gateway.anchor.transaction import Call, Signer, signed_call
-from gateway.chain.models import Result, report_access_call
+from gateway.anchor.transaction import Call, Signer, report_call, signed_call
 from gateway.chain.port import CallReverted, SendKind, View
 from gateway.chain.refusals import explain
 from gateway.config.model import AnchorConfig
@@ -32,10 +31,15 @@ log = structlog.get_logger("anchor")
 _TAKEN: Final = frozenset({SendKind.ACCEPTED, SendKind.ALREADY_KNOWN})
 _FOR_EVER: Final = frozenset({"UnknownVersion", "InvalidOutcome", "InvalidModelId"})
 """What the contract would refuse for ever; any other refusal, and one without words, may pass and is waited for."""
+_REVERTS_MAX: Final = 3
+"""So many transactions may carry a report into a block and revert there; each is paid for."""
 
 
 class AccessStatus(NamedTuple):
-    """How the reports are: ``waiting`` for a block, seen in a ``final`` one since the start, and what holds them."""
+    """How the reports are: how many wait for a block, what holds them, and what they came to since the start.
+
+    ``final``: in a block that is final. ``refused``: given up.
+    """
 
     waiting: int
     final: int
@@ -167,7 +171,7 @@ class AccessReports:
         if not owed:
             self._settle_hold(None)
             return
-        report_id, report = owed[0]
+        report_id, report, reverted = owed[0]
         row = AccessRow(
             id=await self._next_id(),
             report_id=report_id,
@@ -181,6 +185,9 @@ class AccessReports:
             is_open=True,
             changed_ms=now_ms,
         )
+        if reverted >= _REVERTS_MAX:
+            await self._give_up(row, f"{reverted} transactions of it reverted in their blocks")
+            return
         try:
             if not await self._would_be_taken(view, row):
                 return
@@ -195,29 +202,30 @@ class AccessReports:
     # --- its parts ---
 
     async def _would_be_taken(self, view: View, row: AccessRow) -> bool:
-        """Ask the contract; what it would never take is closed, so that those behind it can go."""
+        """Ask the contract; what it would never take is given up."""
         try:
-            call = _call_of(row)
+            call = report_call(row)
         except ValueError as malformed:  # a row that was salvaged, or is from another version
-            return await self._closed(row, str(malformed))
+            await self._give_up(row, str(malformed))
+            return False
         try:
             estimate = await view.estimate_gas(self._signer.address, self._contract, call)
         except CallReverted as reverted:
             refusal = explain(reverted.data)
             if refusal.name in _FOR_EVER:
-                return await self._closed(row, refusal.problem)
+                await self._give_up(row, refusal.problem)
+                return False
             inactive = refusal.name == "NotAnActiveMiner"
             raise Held(HoldReason.MINER_NOT_ACTIVE if inactive else HoldReason.REFUSED, refusal.problem) from None
         if estimate > (limit := self._config.gas_limit):
             raise Held(HoldReason.REFUSED, f"it takes {estimate} gas, anchor.gas_limit allows {limit}")
         return True
 
-    async def _closed(self, row: AccessRow, why: str) -> bool:
-        """Close a report that no contract would ever take; False: it is not to be sent."""
+    async def _give_up(self, row: AccessRow, why: str) -> None:
+        """Close a report by a row without a transaction: it is not owed any more, and those behind it can go."""
         await self._outbox.record_accesses([row._replace(state=State.FAILED.value, is_open=False, detail=why)])
         self._refused += 1
         log.error("access.refused", model=row.model_id, version=row.version, detail=why)
-        return False
 
     async def _next_id(self) -> int:
         newest = await self._outbox.newest_accesses(1)
@@ -233,7 +241,7 @@ class AccessReports:
         *,
         instead_of: AccessRow | None = None,
     ) -> None:
-        call = Call(self._chain_id, self._contract, _call_of(unsigned))
+        call = Call(self._chain_id, self._contract, report_call(unsigned))
         fields = signed_call(call, self._signer, nonce, self._config.gas_limit, bid)
         row = unsigned._replace(state=State.SIGNED.value, changed_ms=now_ms, **fields)
         replaced = [] if instead_of is None else [stepped(instead_of, [Step(Event.REPLACE)], now_ms)]
@@ -267,7 +275,6 @@ class AccessReports:
         if row.is_open:
             self._rows = sorted([*self._rows, row], key=lambda each: each.id)
         self._final += row.state == State.FINAL
-        self._refused += row.state == State.FAILED
 
     def _by_nonce(self) -> list[list[AccessRow]]:
         groups: dict[tuple[bytes, int], list[AccessRow]] = {}
@@ -287,10 +294,6 @@ class AccessReports:
             else:
                 log.info("access.resumed")
         self._hold = hold
-
-
-def _call_of(row: AccessRow) -> bytes:
-    return report_access_call(row.model_id, row.version, Result(row.result), row.reason)
 
 
 def _tell(row: AccessRow, steps: Sequence[Step]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.anchor.lifecycle import State
-from gateway.anchor.transaction import Target
+from gateway.anchor.transaction import Target, report_call
 from gateway.chain.contracts import anchor_call
 from gateway.chain.events import Anchored, decode_log
 from gateway.chain.port import CallReverted, TxReceipt, View
@@ -45,16 +45,15 @@ async def report_outcome(view: View, row: AccessRow, receipt: TxReceipt) -> tupl
     """
     if receipt.succeeded:
         return True, ""
-    return False, await _why_reverted(view, row, receipt, None)
+    return False, await _why_reverted(view, row, receipt, report_call(row))
 
 
-async def _why_reverted(view: View, row: AnchorRow | AccessRow, receipt: TxReceipt, call: bytes | None) -> str:
+async def _why_reverted(view: View, row: AnchorRow | AccessRow, receipt: TxReceipt, call: bytes) -> str:
     """Why a transaction reverted: what the contract says to the same call now."""
     if row.state == State.REVERTED and row.block_hash == receipt.block_hash:
         return row.detail
-    if call is not None:
-        try:
-            await view.estimate_gas(row.account or b"", row.contract, call)
-        except CallReverted as reverted:
-            return explain(reverted.data).problem
+    try:
+        await view.estimate_gas(row.account or b"", row.contract, call)
+    except CallReverted as reverted:
+        return explain(reverted.data).problem
     return f"it reverted with {receipt.gas_used} gas; it would not now"

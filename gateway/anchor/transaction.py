@@ -8,7 +8,9 @@ from typing import Any, NamedTuple, Protocol
 from gateway.anchor.fees import Bid
 from gateway.anchor.past import Head
 from gateway.chain.contracts import anchor_call
+from gateway.chain.models import Result, report_access_call
 from gateway.crypto.anchoring_key import keccak256
+from gateway.journal import AccessRow
 
 
 class Signer(Protocol):
@@ -72,6 +74,15 @@ def signed_call(call: Call, signer: Signer, nonce: int, gas: int, bid: Bid) -> d
         "raw": raw,
         "tx_hash": keccak256(raw),
     }
+
+
+def report_call(row: AccessRow) -> bytes:
+    """The call that a row of the access outbox makes.
+
+    Raises:
+        ValueError: it holds what no call can: it was salvaged, or is from another version.
+    """
+    return report_access_call(row.model_id, row.version, Result(row.result), row.reason)
 
 
 def signed_fields(target: Target, signer: Signer, offer: Offer) -> dict[str, Any]:

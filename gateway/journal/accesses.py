@@ -1,7 +1,8 @@
 """The access outbox: every transaction that reports to the chain what was done with a model.
 
-Like the anchors', a row is durable before what it says is done. A report is owed until one of its transactions came
-to an end that is not just another one's beginning; the states are those of ``gateway.anchor.lifecycle``.
+Like the anchors', a row is durable before what it says is done; the states are those of ``gateway.anchor.lifecycle``.
+A report is owed while every transaction that carried it lost its nonce to another, or reverted in a block. A row that
+is ``failed`` and has no transaction gives the report up.
 """
 
 from __future__ import annotations
@@ -71,10 +72,14 @@ class AccessRow(NamedTuple):
 
 
 class OwedReport(NamedTuple):
-    """A report that no transaction carries, with its number in the journal."""
+    """A report that no transaction carries, with its number in the journal.
+
+    ``reverted``: so many of its transactions are in blocks that are final, and did nothing.
+    """
 
     report_id: int
     report: ReportRow
+    reverted: int
 
 
 _COLUMNS = ", ".join(AccessRow._fields)
@@ -103,14 +108,16 @@ def newest(connection: sqlite3.Connection, limit: int = 1) -> list[AccessRow]:
 
 
 def owed(connection: sqlite3.Connection, limit: int = 1) -> list[OwedReport]:
-    """The oldest reports that no transaction carries: none was made, or all of them lost their nonce to another."""
+    """The oldest reports that no transaction carries, and that are not given up."""
     found = connection.execute(
-        "SELECT id, time_ms, model_id, version, result, reason FROM model_reports AS report WHERE NOT EXISTS"
-        " (SELECT 1 FROM accesses WHERE report_id = report.id AND state NOT IN ('abandoned', 'superseded'))"
+        "SELECT id, (SELECT count(*) FROM accesses WHERE report_id = report.id AND state = 'failed'),"
+        " time_ms, model_id, version, result, reason FROM model_reports AS report WHERE NOT EXISTS"
+        " (SELECT 1 FROM accesses WHERE report_id = report.id AND state NOT IN ('abandoned', 'superseded')"
+        " AND (state != 'failed' OR tx_hash IS NULL))"
         " ORDER BY id LIMIT ?",
         (limit,),
     ).fetchall()
-    return [OwedReport(number, ReportRow._make(report)) for number, *report in found]
+    return [OwedReport(number, ReportRow._make(report), reverted) for number, reverted, *report in found]
 
 
 def _rows(connection: sqlite3.Connection, clause: str, values: tuple[object, ...]) -> list[AccessRow]:

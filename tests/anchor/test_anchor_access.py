@@ -16,6 +16,8 @@ MODEL = "pump"
 LOADED = ReportRow(1, MODEL, 1, int(Result.LOADED), "")
 REFUSED = ReportRow(2, MODEL, 2, int(Result.REFUSED), "expired")
 RETURNED = ReportRow(3, MODEL, 1, int(Result.RETURNED), "")
+REVERTS_WHEN_PAID = "0x3a600557005b5f5ffd"
+"""A contract that takes every estimate, which has no gas price, and no transaction."""
 
 
 class Reporting(World):
@@ -219,6 +221,45 @@ async def test_a_gateway_that_is_suspended_keeps_its_report_until_it_may_speak_a
     await world.bring_home()
     assert len(await world.reported()) == 1
     assert world.anchoring.accesses.status().hold == ""
+
+
+async def test_a_report_that_reverts_in_its_block_is_told_with_the_reason_and_sent_again_when_that_has_passed(world):
+    world.node.automine(False)
+    await world.report(LOADED)
+    await world.look()
+    sent = (await world.journal.newest_accesses())[0]
+    world.node.ask("anvil_dropTransaction", "0x" + sent.tx_hash.hex())
+    world.node.automine(True)
+    world.node.chain.suspend(world.name)  # after the estimate, before the block
+    await world.look(2)
+    row = (await world.journal.newest_accesses())[0]
+    assert (row.state, row.tx_hash) == ("reverted", sent.tx_hash)
+    assert "is not that of an active miner" in row.detail
+    world.node.mine(3)
+    await world.look(2)
+    assert await world.access_states() == ["failed"]
+    assert world.anchoring.accesses.status().hold.startswith("miner-not-active")
+    world.node.chain.reinstate(world.name)
+    await world.bring_home()
+    assert await world.access_states() == ["failed", "final"]
+    assert len(await world.reported()) == 1
+    assert world.anchoring.accesses.status() == (0, 1, 0, "")
+
+
+async def test_a_report_that_reverts_in_three_blocks_is_given_up_and_those_behind_it_go(world):
+    code = world.node.ask("eth_getCode", world.models.contract.address, "latest")
+    world.node.ask("anvil_setCode", world.models.contract.address, REVERTS_WHEN_PAID)
+    await world.report(LOADED)
+    await world.bring_home()
+    assert await world.access_states() == ["failed"] * 4
+    spent = [row for row in await world.journal.newest_accesses(10) if row.tx_hash is not None]
+    assert len(spent) == world.node.nonce(world.key.address) == 3
+    assert world.anchoring.accesses.status() == (0, 0, 1, "")
+    world.node.ask("anvil_setCode", world.models.contract.address, code)
+    await world.reopen()
+    await world.report(RETURNED)
+    await world.bring_home()
+    assert await world.reported() == [(1, 3, "")]
 
 
 async def test_a_report_loses_its_block_and_comes_back_by_the_same_bytes(tmp_path):
