@@ -3,7 +3,7 @@
 A message's identity is (device, session, sequence). Per device the window remembers the newest eight sessions by
 first acceptance, and per session a bitmap of the highest number and the 1,024 below it. It is fed by accepted
 messages only. What it cannot tell apart (the same message again, or a number signed twice) the journal's digest
-decides.
+decides; so it does for everything of a device of which a session was evicted, for that session may come back.
 """
 
 from __future__ import annotations
@@ -63,6 +63,11 @@ class ReplayWindow:
                     return Standing.OUT_OF_WINDOW
                 return Standing.SEEN if known.bitmap >> below & 1 else Standing.FRESH
         return Standing.STALE_SESSION if issued_at <= self._evicted_iat else Standing.FRESH
+
+    @property
+    def has_forgotten(self) -> bool:
+        """Whether a session was ever evicted. One that comes back is a new one here; its numbers may not be."""
+        return self._evicted_iat != _NEVER
 
     def accept(self, session: bytes, seq: int, issued_at: float) -> None:
         """Remember a message that is being accepted; it must stand ``FRESH``.

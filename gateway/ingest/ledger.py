@@ -80,7 +80,9 @@ class Ledger:
     def suspects(self, tickets: Sequence[Ticket]) -> list[Identity]:
         """The identities that the windows cannot call fresh and no group in flight holds: the journal must say.
 
-        A record that is in flight now is noted in its ticket: its group may be committed while the journal is asked.
+        Nothing is fresh for certain once the device's window has evicted a session: who signs in that one again could
+        put a number into the journal twice, which it never takes. A record that is in flight now is noted in its
+        ticket: its group may be committed while the journal is asked.
         """
         identities = []
         for ticket in tickets:
@@ -88,7 +90,8 @@ class Ledger:
             if candidate is None or not candidate.held:
                 continue
             identity = identity_of(candidate)
-            if self._standing(candidate) is Standing.FRESH:
+            window = self.windows.use(candidate.envelope.device_id, self.group)
+            if not window.has_forgotten and self._standing(candidate) is Standing.FRESH:
                 continue
             ticket.record = self._in_flight.get(identity)
             if ticket.record is None:

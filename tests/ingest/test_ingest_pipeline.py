@@ -134,6 +134,34 @@ async def test_sessions_and_windows_survive_a_restart(world, lamp):
         assert isinstance(await world.send(lamp.message(3976, session=b"session7")), Accepted)
 
 
+async def outlived(world, device, now_s):
+    """Have the device accepted once in ``session0`` and then in eight others, so that the first is forgotten."""
+    first = device.message(5, session=b"session0", issued_at=now_s - 100)
+    outcome = await world.send(first)
+    for number in range(1, 9):
+        await world.send(device.message(1, session=b"session%d" % number, issued_at=now_s - 100 + number))
+    return first, outcome
+
+
+async def test_a_number_of_a_forgotten_session_that_is_signed_again_is_refused_and_stops_nobody(world, lamp, pump):
+    now_s = time.time()
+    async with world.running():
+        await outlived(world, lamp, now_s)
+        clone = lamp.message(5, session=b"session0", issued_at=now_s)
+        assert (await world.send(clone)).reason is RejectReason.SEQUENCE_REUSED
+        assert isinstance(await world.send(pump.message(1)), Accepted)
+
+
+async def test_a_session_that_comes_back_cannot_bring_its_old_messages_along(world, lamp):
+    now_s = time.time()
+    async with world.running():
+        first, outcome = await outlived(world, lamp, now_s)
+        assert isinstance(await world.send(lamp.message(6, session=b"session0", issued_at=now_s)), Accepted)
+        assert (await world.send(first)) == Duplicate(outcome.receipt)
+        reused = lamp.message(5, session=b"session0", issued_at=now_s + 1)
+        assert (await world.send(reused)).reason is RejectReason.SEQUENCE_REUSED
+
+
 async def test_windows_that_do_not_fit_in_memory_are_read_back(tmp_path):
     senders = [Sender(f"dev-{n}") for n in range(40)]
     world = World(tmp_path / "data", senders)
