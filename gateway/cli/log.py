@@ -26,6 +26,7 @@ from gateway.ops.exitcodes import ExitCode
 from gateway.ops.publish import publish
 from gateway.tlog.checkpoint import CheckpointError, VerifierKey, parse_verifier_key
 from gateway.tlog.entry import Entry, EntryError, parse_entry
+from gateway.tlog.text import NUMBER_MAX
 from gateway.tlog.tiles import MissingTileError
 
 _KINDS = {
@@ -36,6 +37,8 @@ _KINDS = {
     "KeyEntry": "key",
     "ClockEntry": "clock",
 }
+_LAST_MS = 253_402_300_799_000
+"""The end of the year 9999, the last date that can be written: an entry may claim a later one."""
 
 
 @click.group()
@@ -47,7 +50,7 @@ log.add_command(verify_peer)
 
 
 @log.command("show")
-@click.option("--index", type=click.IntRange(0), help="Only this entry.")
+@click.option("--index", type=click.IntRange(0, NUMBER_MAX - 1), help="Only this entry.")
 @click.option("--last", type=click.IntRange(1), default=20, show_default=True, help="The newest so many.")
 @config_option
 @data_dir_option
@@ -66,7 +69,7 @@ def show(index: int | None, last: int, config_path: Path, data_dir: Path | None)
 
     def human() -> None:
         if index is not None:
-            facts(entries[0].items())
+            facts((name, _in_words(value)) for name, value in entries[0].items())
             return
         columns = ("index", "time", "kind", "about")
         table(columns, ([entry["index"], entry["time"], entry["kind"], _about(entry)] for entry in entries))
@@ -162,14 +165,23 @@ def _described(data: bytes) -> dict[str, Any]:
     except EntryError as error:
         return {"kind": "damaged", "time": "", "fault": str(error), "bytes": data.hex()}
     fields = {name: value.hex() if isinstance(value, bytes) else value for name, value in entry._asdict().items()}
-    when = datetime.fromtimestamp(entry.time_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    when = datetime.fromtimestamp(min(entry.time_ms, _LAST_MS) / 1000, UTC).isoformat(timespec="milliseconds")
     return {"kind": _KINDS[type(entry).__name__], "time": when, **fields}
 
 
 def _about(entry: dict[str, Any]) -> str:
     """A line of the table: what the kind has to say, without what stands in the other columns."""
     told = {name: value for name, value in entry.items() if name not in {"index", "kind", "time", "time_ms"}}
-    return " ".join(f"{name}={value}" for name, value in told.items() if value is not None)
+    return " ".join(f"{name}={_in_words(value)}" for name, value in told.items() if value is not None)
+
+
+def _in_words(value: object) -> str:
+    """Counts and lists without the brackets of a programming language."""
+    if isinstance(value, dict):
+        return ",".join(f"{name}:{count}" for name, count in value.items())
+    if isinstance(value, tuple):
+        return ",".join(":".join(map(str, each)) if isinstance(each, tuple) else str(each) for each in value)
+    return str(value)
 
 
 def _checkpoint_dict(row: CheckpointRow | None) -> dict[str, Any] | None:

@@ -27,6 +27,7 @@ from gateway.registry.port import RegistrySnapshot
 from gateway.tlog.checkpoint import CheckpointError, VerifierKey, parse, signed_by
 from gateway.tlog.entry import EntryError, MessageEntry, parse_entry
 from gateway.tlog.proof import Anchor, ProofFile, consistency_with, dump
+from gateway.tlog.text import NUMBER_MAX
 from gateway.tlog.tiles import MissingTileError
 from gateway.tlog.tlog_proof import prove
 from gateway.tlog.verification import Result, Trust
@@ -40,8 +41,8 @@ _ROWS_LOOKED_AT = 64
 @click.command("export")
 @click.argument("device", required=False)
 @click.argument("session", required=False)
-@click.argument("seq", required=False, type=click.IntRange(0))
-@click.option("--index", type=click.IntRange(0), help="The message by its place in the log.")
+@click.argument("seq", required=False, type=click.IntRange(0, NUMBER_MAX))
+@click.option("--index", type=click.IntRange(0, NUMBER_MAX - 1), help="The message by its place in the log.")
 @click.option("--digest", metavar="HEX", help="The message by the digest of its signing input.")
 @click.option("--out", type=click.Path(path_type=Path), help="The file to write; standard output without it.")
 @click.option(

@@ -19,6 +19,7 @@ _RESULTS: Final = {
     Result.UNTRUSTED: "The proof is untrusted.",
     Result.NOT_ESTABLISHED: "The proof is not established: nothing speaks against it, but a step is open.",
 }
+_UNASKED: Final = "The proof is valid as far as the checkpoint that the log signed; no chain was asked."
 
 
 def verification_dict(verification: Verification, meaning: Meaning, answers: Sequence[Answer]) -> dict[str, Any]:
@@ -40,7 +41,8 @@ def tell_verification(verification: Verification, meaning: Meaning, trust: Trust
     """Write the steps, the result, and what it means."""
     for number, step in enumerate(verification.steps, 1):
         click.echo(f"{number}. {step.name.value:<19} {_MARKS[step.held]:<6} {plain(step.sentence)}")
-    click.echo(f"\n{_RESULTS[verification.result]}")
+    unasked = verification.result is Result.VALID and not on_chain
+    click.echo(f"\n{_UNASKED if unasked else _RESULTS[verification.result]}")
     if verification.result is Result.UNTRUSTED:
         missing = [name for name, key in (("device", trust.device_key), ("log", trust.log_key)) if key is None]
         sources = "--registry, or by option" if on_chain else "--registry, --rpc, or by option"

@@ -10,9 +10,10 @@ from nacl.signing import SigningKey
 from gateway.journal import open_reader
 from gateway.ops.exitcodes import ExitCode
 from gateway.tlog.checkpoint import VerifierKey, parse, signed_by
-from gateway.tlog.entry import parse_entry
+from gateway.tlog.entry import RejectionsEntry, encode_entry, parse_entry
 from gateway.tlog.layout import split_bundle
 from gateway.tlog.merkle import root_hash
+from gateway.tlog.text import NUMBER_MAX
 
 DEVICE_KEY = f"Ed25519:{b64(DEVICE_SIGNING_KEY.verify_key)}"
 MANY = 300  # more than one full tile
@@ -33,6 +34,35 @@ def test_the_newest_entries_are_shown(world, securenet):
     assert answer.json["entries"][1]["device_id"] == DEVICE
     assert "5 entries" in securenet("log", "show", "--config", world.config).stdout
     assert securenet("log", "show", "--index", 9, "--config", world.config).exit_code == ExitCode.NEGATIVE
+
+
+def test_an_entry_of_any_time_and_any_counts_is_shown_in_words(world, securenet):
+    world.fill(messages=3)
+    late = encode_entry(RejectionsEntry(NUMBER_MAX, 0, NUMBER_MAX, {"too-old": 3, "malformed": 1}, (("dev-1", 4),)))
+    tamper(world, "UPDATE log SET entry = ? WHERE idx = 1", late)
+    answer = securenet("log", "show", "--config", world.config)
+    assert answer.exit_code == ExitCode.OK
+    assert "9999-12-31T23:59:59.000+00:00" in answer.stdout
+    assert "counts=too-old:3,malformed:1 most_refused=dev-1:4" in answer.stdout
+    one = securenet("log", "show", "--index", 1, "--config", world.config)
+    assert "too-old:3,malformed:1" in one.stdout
+    told = securenet("log", "show", "--index", 1, "--config", world.config, "--json").json["entries"][0]
+    assert (told["time_ms"], told["counts"]) == (NUMBER_MAX, {"too-old": 3, "malformed": 1})
+
+
+@pytest.mark.parametrize(
+    ("words", "most"),
+    [
+        (("log", "show", "--index"), NUMBER_MAX - 1),
+        (("proof", "export", "--index"), NUMBER_MAX - 1),
+        (("proof", "export", DEVICE, SESSION.hex()), NUMBER_MAX),
+    ],
+    ids=["show", "export by index", "export by number"],
+)
+def test_a_number_that_no_log_can_have_is_wrong_usage(world, securenet, words, most):
+    world.fill()
+    assert securenet(*words, most + 1, "--config", world.config).exit_code == ExitCode.USAGE
+    assert securenet(*words, most, "--config", world.config).exit_code == ExitCode.NEGATIVE
 
 
 def test_the_checkpoint_is_printed_verbatim(world, securenet):
@@ -136,7 +166,7 @@ def test_a_proof_is_exported_by_any_name_and_valid_under_the_trusted_keys(world,
         assert (verified.exit_code, verified.json["result"]) == (ExitCode.OK, "valid")
     text = securenet("proof", "verify", out, "--registry", world.registry).stdout
     assert "5. checkpoint" in text
-    assert "The proof is valid." in text
+    assert "The proof is valid as far as the checkpoint that the log signed; no chain was asked." in text
 
 
 def test_a_proof_under_its_own_keys_is_untrusted(world, securenet, tmp_path):
