@@ -24,7 +24,7 @@ from gateway.transport import coap_observe
 from gateway.transport.coap_codes import Response
 from gateway.transport.coap_echo import KEY_BYTES
 from gateway.transport.coap_exchange import Exchange, MessageLayer, Origin
-from gateway.transport.coap_resource import Times, UploadSite
+from gateway.transport.coap_resource import Answer, Times, UploadSite
 from gateway.transport.coap_socket import (
     Address,
     CoapEndpoint,
@@ -39,6 +39,7 @@ from gateway.transport.coap_wire import (
     EMPTY,
     NON,
     RST,
+    Ask,
     Datagram,
     FormatError,
     decode,
@@ -229,7 +230,7 @@ class CoapTransport:
         if credentials is not None:
             from gateway.transport import coap_oscore  # noqa: PLC0415 -- as above
 
-            site = coap_oscore.protected_site(self._site, self._times, credentials)
+            site = coap_oscore.protected_site(self._handle, credentials)
         endpoint = await open_endpoint(
             self._config.host, self._config.port, self._first_look, site=site, credentials=credentials
         )
@@ -339,9 +340,13 @@ class CoapTransport:
         if exchange is None or (ask.bad_option and not exchange.confirmable):  # RFC 7252 §5.4.1
             return True
         exchange.no_response = ask.no_response
-        self._awake.set()
-        self._site.handle(ask, request.payload, origin, self._times(), partial(self._answer, exchange))
+        self._handle(ask, request.payload, origin, partial(self._answer, exchange))
         return True
+
+    def _handle(self, ask: Ask, payload: bytes, origin: Origin, answer: Answer) -> None:
+        """Ask the site, whichever way the request came; the clock runs until nothing is owed for it any more."""
+        self._awake.set()
+        self._site.handle(ask, payload, origin, self._times(), answer)
 
     def _answer(self, exchange: Exchange, response: Response) -> None:
         self._layer.answer(exchange, response, self._monotonic_s())

@@ -22,13 +22,15 @@ from aiocoap.numbers.optionnumbers import OptionNumber  # type: ignore[import-un
 
 from gateway.transport.coap_codes import Response
 from gateway.transport.coap_exchange import Origin
-from gateway.transport.coap_resource import Times, UploadSite
+from gateway.transport.coap_resource import Answer
 from gateway.transport.coap_socket import peer_of
-from gateway.transport.coap_wire import read_options, response_options
+from gateway.transport.coap_wire import Ask, read_options, response_options
 
 MOST_EDHOC_CONTEXTS = 40  # aiocoap has 48 connection ids to give away, some of which the file may use
 LARGEST_FILE_BYTES = 1 << 20
 PATHS = frozenset({"basedir", "private-key-file", "private_key_file"})
+
+Handle = Callable[[Ask, bytes, Origin, Answer], None]
 
 
 class OscoreError(RuntimeError):
@@ -149,11 +151,10 @@ def _require_context(item: object) -> None:
 
 
 class ProtectedSite:
-    """What aiocoap's OSCORE layer finds behind it: a request that came out of its protection goes to ``site``."""
+    """What aiocoap's OSCORE layer finds behind it: a request that came out of its protection goes to ``handle``."""
 
-    def __init__(self, site: UploadSite, times: Callable[[], Times]) -> None:
-        self._site = site
-        self._times = times
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
 
     async def render_to_pipe(self, pipe: Any) -> None:  # noqa: ANN401 -- aiocoap's Pipe, untyped
         """Answer one request (the method that aiocoap calls)."""
@@ -170,7 +171,7 @@ class ProtectedSite:
             if not answered.done():  # the client may have gone, and its task with it
                 answered.set_result(response)
 
-        self._site.handle(ask, request.payload, origin, self._times(), answer)
+        self._handle(ask, request.payload, origin, answer)
         pipe.add_response(_message_of(await answered), is_last=True)
 
 
@@ -181,13 +182,13 @@ def _message_of(response: Response) -> Any:  # noqa: ANN401 -- aiocoap's Message
     return message
 
 
-def protected_site(site: UploadSite, times: Callable[[], Times], credentials: CredentialsMap) -> object:
-    """The aiocoap site that takes OSCORE and EDHOC off and asks ``site``."""
+def protected_site(handle: Handle, credentials: CredentialsMap) -> object:
+    """The aiocoap site that takes OSCORE and EDHOC off and hands the request to ``handle``."""
     from aiocoap.oscore_sitewrapper import (  # type: ignore[import-untyped] # noqa: PLC0415 -- needs the extra
         OscoreSiteWrapper,
     )
 
-    wrapped: object = OscoreSiteWrapper(ProtectedSite(site, times), credentials)
+    wrapped: object = OscoreSiteWrapper(ProtectedSite(handle), credentials)
     return wrapped
 
 

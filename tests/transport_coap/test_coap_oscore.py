@@ -79,6 +79,20 @@ async def test_a_protected_peer_is_not_asked_for_an_echo(gateway, client, oscore
     assert running.counts["echo_asked"] == 0
 
 
+async def test_a_protected_message_that_the_house_does_not_answer_is_pushed_back(gateway, client, oscore_file):
+    running = await gateway(oscore_file=oscore_file, intake=FakeIntake(silent=True), reply_timeout_s=0.3)
+    answer = await client(f"{running.uri}/v1/up")
+    assert (dotted(answer.code), answer.payload) == ("5.03", b"pushback")
+    assert running.counts["replies_timed_out"] == 1
+
+
+async def test_protected_messages_that_were_answered_leave_nothing_behind(gateway, client, oscore_file):
+    running = await gateway(oscore_file=oscore_file)
+    for _ in range(3):
+        await client(f"{running.uri}/v1/up")
+    await eventually(lambda: not running.transport._site.pending._queue)
+
+
 async def test_plain_messages_are_served_beside_protected_ones(gateway, oscore_file):
     running = await gateway(oscore_file=oscore_file)
     peer = RawClient(running.transport.port)
