@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from second_reader import X25519, Refused, decapsulate, dhkem_secret, key_schedule
@@ -13,13 +13,30 @@ from vault_kit import DATA_KEY, HYBRID, HYBRID_SEED, PLAIN, PLAIN_SCALAR, PRIVAT
 
 from gateway.crypto.keys import KeyRefused
 from gateway.vault.refusal import ModelRefusal, ModelRefused
-from gateway.vault.wrap import Kem, Recipient, Wrapped, parse_recipient, unwrap, wrap, wrap_for, wrap_info
+from gateway.vault.wrap import (
+    Kem,
+    Recipient,
+    Wrapped,
+    hybrid_private_key,
+    hybrid_recipient,
+    parse_recipient,
+    unwrap,
+    wrap,
+    wrap_for,
+    wrap_info,
+)
 
 VECTORS = Path(__file__).parent.parent / "vectors"
-RFC9180 = {
-    name: bytes.fromhex(value) if isinstance(value, str) else value
-    for name, value in json.loads((VECTORS / "hpke-rfc9180" / "a1-1-base.json").read_text()).items()
-}
+
+
+def hpke(path):
+    """A published vector: its strings are bytes in hexadecimal."""
+    vector = json.loads((VECTORS / path).read_text())
+    return {name: bytes.fromhex(value) if isinstance(value, str) else value for name, value in vector.items()}
+
+
+RFC9180 = [hpke("hpke-rfc9180/a1-1-base.json"), hpke("hpke-rfc9180/x25519-aes256gcm-base.json")]
+HYBRID_DRAFT = hpke("hpke-pq/mlkem768-x25519-base.json")
 with gzip.open(VECTORS / "wycheproof" / "x25519_test.json.gz") as file:
     WYCHEPROOF = [test for group in json.load(file)["testGroups"] for test in group["tests"]]
 
@@ -58,17 +75,37 @@ def test_a_reader_with_glue_of_its_own_opens_the_same_wrap(gateway):
         unwrap_elsewhere(wrapped, SECRETS[gateway], INFO + b"x")
 
 
-def test_the_glue_of_that_reader_is_rfc_9180s():
-    vector = RFC9180
+@pytest.mark.parametrize(("vector", "key_bytes"), [(RFC9180[0], 16), (RFC9180[1], 32)])
+def test_the_glue_of_that_reader_is_rfc_9180s(vector, key_bytes):
     secret = decapsulate(vector["kem_id"], vector["enc"], vector["skRm"])
     assert secret == vector["shared_secret"]
     ephemeral = X25519PrivateKey.from_private_bytes(vector["skEm"])
     dh = ephemeral.exchange(X25519PublicKey.from_public_bytes(vector["pkRm"]))
     assert ephemeral.public_key().public_bytes_raw() == vector["enc"]
     assert dhkem_secret(dh, vector["enc"], vector["pkRm"]) == secret
-    key, nonce = key_schedule(X25519, secret, vector["info"], aead=vector["aead_id"], key_bytes=16)
+    key, nonce = key_schedule(X25519, secret, vector["info"], aead=vector["aead_id"], key_bytes=key_bytes)
     assert (key, nonce) == (vector["key"], vector["base_nonce"])
     assert AESGCM(key).decrypt(nonce, vector["ct"], vector["aad"]) == vector["pt"]
+
+
+def test_the_hybrid_is_the_one_of_the_draft():
+    vector = HYBRID_DRAFT
+    assert hybrid_recipient(vector["skRm"]) == Recipient(Kem(vector["kem_id"]), vector["pkRm"])
+    secret = decapsulate(vector["kem_id"], vector["enc"], vector["skRm"])
+    assert secret == vector["shared_secret"]
+    key, nonce = key_schedule(vector["kem_id"], secret, vector["info"], aead=vector["aead_id"])
+    assert (key, nonce) == (vector["key"], vector["base_nonce"])
+    assert ChaCha20Poly1305(key).decrypt(nonce, vector["ct"], vector["aad"]) == vector["pt"]
+
+
+@pytest.mark.parametrize("vector", [RFC9180[1], HYBRID_DRAFT], ids=["x25519", "hybrid"])
+def test_a_gateway_opens_what_is_sealed_with_the_secret_of_a_published_vector(vector):
+    kem, info = Kem(vector["kem_id"]), vector["info"]
+    key, nonce = key_schedule(kem, vector["shared_secret"], info)
+    wrapped = Wrapped(kem, vector["enc"], AESGCM(key).encrypt(nonce, DATA_KEY, b""))
+    hybrid = kem is Kem.MLKEM768_X25519
+    private = hybrid_private_key(vector["skRm"]) if hybrid else X25519PrivateKey.from_private_bytes(vector["skRm"])
+    assert unwrap(wrapped, private, info) == DATA_KEY
 
 
 def test_wycheproof_x25519_and_zero_results_are_refused():
