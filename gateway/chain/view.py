@@ -33,7 +33,6 @@ LOGS_BYTES: Final = 8 * 2**20
 ONE_BLOCK_LOGS_BYTES: Final = 32 * 2**20
 """A single block cannot be asked for in parts."""
 RECEIPT_BYTES: Final = 8 * 2**20
-_COUNT_BITS: Final = 64
 _TIP_BLOCKS: Final = "0x5"
 _TIP_PERCENTILE: Final = 50
 
@@ -244,4 +243,4 @@ class EvmView:
 
 
 def _count(value: object) -> int:
-    return wire.quantity(value, bits=_COUNT_BITS)
+    return wire.quantity(value, bits=wire.COUNT_BITS)

@@ -19,6 +19,8 @@ from gateway.jsontext import require_shallow
 MAX_TEXT: Final = 200
 """Characters of an endpoint's own words that are passed on."""
 MAX_CODE_BYTES: Final = 256 * 1024
+COUNT_BITS: Final = 63
+"""Heights, times, nonces, gas and its price: what the journal can hold. No honest chain comes near."""
 _MAX_TOPICS: Final = 4
 _QUANTITY: Final = re.compile(r"0x[0-9a-fA-F]{1,64}")
 
@@ -124,10 +126,10 @@ def block(value: object, number: int | None = None) -> Block | None:
     members = _object(value, "the block")
     fee = members.get("baseFeePerGas")
     found = Block(
-        quantity(members.get("number"), "the block's number", 64),
+        quantity(members.get("number"), "the block's number", COUNT_BITS),
         fixed(members.get("hash"), "the block's hash"),
         fixed(members.get("parentHash"), "the parent's hash"),
-        quantity(members.get("timestamp"), "the block's time", 64),
+        quantity(members.get("timestamp"), "the block's time", COUNT_BITS),
         None if fee is None else quantity(fee, "the base fee"),
     )
     if number is not None and found.number != number:
@@ -172,7 +174,7 @@ def price(value: object) -> int | None:
     """What a unit of gas cost by a receipt or, for nodes before EIP-1559, by its transaction; None if not said."""
     members = _object(value, "the receipt")
     paid = members.get("effectiveGasPrice", members.get("gasPrice"))
-    return None if paid is None else quantity(paid, "the gas price")
+    return None if paid is None else quantity(paid, "the gas price", COUNT_BITS)
 
 
 def receipt(value: object, tx_hash: bytes, price_wei: int) -> TxReceipt | None:
@@ -189,10 +191,10 @@ def receipt(value: object, tx_hash: bytes, price_wei: int) -> TxReceipt | None:
         raise WireError("the status is neither 0 nor 1")
     found = TxReceipt(
         tx_hash,
-        quantity(members.get("blockNumber"), "the block's number", 64),
+        quantity(members.get("blockNumber"), "the block's number", COUNT_BITS),
         fixed(members.get("blockHash"), "the block's hash"),
         status == 1,
-        quantity(members.get("gasUsed"), "the gas used", 64),
+        quantity(members.get("gasUsed"), "the gas used", COUNT_BITS),
         price_wei,
         tuple(_log(entry) for entry in _list(members.get("logs"), "the events")),
     )
@@ -233,10 +235,10 @@ def _log(value: object) -> LogRecord:
         fixed(members.get("address"), "an event's contract", 20),
         tuple([fixed(topic, "an event's topic") for topic in topics]),
         data(members.get("data"), "an event's data", 2**24),
-        quantity(members.get("blockNumber"), "an event's block", 64),
+        quantity(members.get("blockNumber"), "an event's block", COUNT_BITS),
         fixed(members.get("blockHash"), "an event's block hash"),
         fixed(members.get("transactionHash"), "an event's transaction"),
-        quantity(members.get("logIndex"), "an event's index", 64),
+        quantity(members.get("logIndex"), "an event's index", COUNT_BITS),
     )
 
 

@@ -120,7 +120,7 @@ BLOCK_LIES = {
     "no hash": ({"hash": None}, "block's hash"),
     "a short hash": ({"hash": "0x1234"}, "2 bytes instead of 32"),
     "a hash with blanks": ({"hash": "0x" + 62 * "a" + "  "}, "no hexadecimal"),
-    "a huge number": ({"number": "0x" + 64 * "f"}, "more than 64 bits"),
+    "a huge number": ({"number": "0x" + 64 * "f"}, "more than 63 bits"),
     "a number in decimal": ({"number": 12}, "no quantity"),
     "an underlined number": ({"number": "0x1_0"}, "no quantity"),
     "a base fee that is none": ({"baseFeePerGas": "many"}, "base fee"),

@@ -148,7 +148,8 @@ async def test_an_endpoint_that_hangs_at_everything_is_not_asked_for_ever_fewer_
         ({"transactionHash": HASH}, "another transaction"),
         ({"status": "0x2"}, "neither 0 nor 1"),
         ({"status": None}, "no quantity"),
-        ({"gasUsed": "0x" + 60 * "f"}, "more than 64 bits"),
+        ({"gasUsed": "0x8" + 15 * "0"}, "the gas used has more than 63 bits"),
+        ({"effectiveGasPrice": "0x8" + 15 * "0"}, "the gas price has more than 63 bits"),
         ({"logs": None}, "no list"),
         ({"blockNumber": "0x1"}, "an event of another transaction"),
     ],
@@ -185,7 +186,7 @@ async def test_a_pushed_transaction_must_be_the_one_that_is_confirmed(chain, rpc
 async def test_counts_that_are_too_large_are_refused(chain, rpc):
     rpc.faults["eth_getTransactionCount"] = Answer("0x1" + 16 * "0")
     async with chain.view() as view:
-        with pytest.raises(EndpointFault, match="more than 64 bits"):
+        with pytest.raises(EndpointFault, match="more than 63 bits"):
             await view.nonce(NOBODY)
 
 
