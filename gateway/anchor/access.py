@@ -143,14 +143,22 @@ class AccessReports:
     async def replace_when_due(self, view: View, nonce: int, now_ms: int) -> None:
         """Bid more for the report that waits, when blocks leave it out for long enough.
 
+        When they do because a lower nonce is free, it is given up and owed again, and the account goes on from there.
+
         Raises:
             ChainError, JournalError: as from the view and the outbox.
         """
-        row = self._waiting()[0][-1]
+        attempts = self._waiting()[0]
+        row = attempts[-1]
         passed_over = view.head.number > self._offered_at.get(row.id, view.head.number)
-        if row.nonce != nonce or row.max_fee_wei is None:
+        if row.nonce is None or row.nonce < nonce or row.max_fee_wei is None:
             return
         if not replacement_due(now_ms, row.changed_ms, self._config.replace_after_s, passed_over=passed_over):
+            return
+        if row.nonce > nonce:
+            why = f"it waited for nonce {nonce} of the account, which nobody used"
+            await self._write(attempts, [Step(Event.ABANDON, {"detail": why})], now_ms)
+            log.warning("access.ended", state=State.ABANDONED, model=row.model_id, version=row.version, detail=why)
             return
         before = fees.Bid(row.max_fee_wei, row.priority_fee_wei)
         try:

@@ -138,7 +138,7 @@ class Anchoring:
             await self._settle(await sighting.change(attempts), now_ms)
         if self.accesses is not None:
             await self.accesses.settle(view, now_ms)
-        await self._forget_moot(now_ms)
+        await self._forget_moot(sighting, now_ms)
         if not 0 <= now_ms - self._precheck.balance_ms < _BALANCE_EVERY_MS or self._hold is not None:
             await self._precheck.look_up_balance(view)
         waiting = [attempts for attempts in self._book.nonces() if in_flight(attempts)]
@@ -154,8 +154,9 @@ class Anchoring:
             self._nonce = await sighting.nonce(self._account)
             await self._replace_when_due(view, own[0][-1], self._nonce, now_ms)
         elif self.accesses is not None and self.accesses.waits:
-            self._nonce = await sighting.nonce(self._account)
-            await self.accesses.replace_when_due(view, self._nonce, now_ms)
+            self._nonce = nonce = await sighting.nonce(self._account)
+            self._require_free(nonce)
+            await self.accesses.replace_when_due(view, nonce, now_ms)
         else:
             await self._seal_when_due(view, sighting, now_ms)
             await self._report_when_free(view, sighting, now_ms)
@@ -177,16 +178,21 @@ class Anchoring:
                 await self._means.outbox.set_final_size(row.size)  # true already: if the row is not written, again
         await self._book.steps(change, now_ms)
 
-    async def _forget_moot(self, now_ms: int) -> None:
-        """Give up what an account that was ours once has not got into a block, when later entries are final."""
+    async def _forget_moot(self, sighting: Sighting[AnchorRow], now_ms: int) -> None:
+        """Give up what no block will have, when its entries are final: for its account, or for free nonces."""
         final = self._book.final
+        covered = [
+            row
+            for row in self._book.rows
+            if final is not None and State(row.state) in WAITING and row.size <= final.size
+        ]
+        if not covered:
+            return
+        nonce = await sighting.nonce(self._account)
         moot = [
             (row, [Step(Event.SUPERSEDE)])
-            for row in self._book.rows
-            if final is not None
-            and State(row.state) in WAITING
-            and row.account != self._account
-            and row.size <= final.size
+            for row in covered
+            if row.account != self._account or (row.nonce is not None and row.nonce > nonce)
         ]
         if moot:
             await self._book.steps(moot, now_ms)
@@ -240,13 +246,14 @@ class Anchoring:
     async def _fill_gap(self, view: View, row: AnchorRow, nonce: int, now_ms: int, *, due: bool) -> None:
         """A lower nonce is free again and nobody comes with it: use it, or what waits behind it waits for ever.
 
-        With the same checkpoint: whichever of the two is mined second finds it there, and changes nothing.
+        With the same checkpoint: whichever of the two is mined second finds it there, and changes nothing. Once is
+        enough: what waits behind further free nonces is given up when that checkpoint is final.
         """
-        if self._is_behind(nonce):
-            raise Held(HoldReason.ENDPOINT_BEHIND, f"it says nonce {nonce}, which is used")
+        self._require_free(nonce)
         if self.accesses is not None and self.accesses.has(nonce):
             return  # a report that lost its block: it is on its way again
-        if not due:
+        believed = self._book.believed()
+        if not due or (believed is not None and believed.size >= row.size):
             raise Held(HoldReason.NONCE_GAP, f"nonce {row.nonce} waits for nonce {nonce}, which is not ours")
         bid = within_cap(fees.first_bid(self._config, await view.fees()))
         await self._precheck.afford(view, bid)
@@ -258,6 +265,10 @@ class Anchoring:
         row = row._replace(**signed_fields(self._target, self._means.signer, offer))
         await self._book.born(row, "anchor.signed", instead_of=instead_of, now_ms=now_ms)
         await self._send(view, row, now_ms)
+
+    def _require_free(self, nonce: int) -> None:
+        if self._is_behind(nonce):
+            raise Held(HoldReason.ENDPOINT_BEHIND, f"it says nonce {nonce}, which is used")
 
     def _is_behind(self, nonce: int) -> bool:
         """Whether a nonce is used by what is in a block already, as far as the outbox knows."""
@@ -303,8 +314,7 @@ class Anchoring:
         await self._precheck.afford(view, bid)
         await self._precheck.would_be_taken(view, head)
         self._nonce = nonce = await sighting.nonce(self._account)
-        if self._is_behind(nonce):
-            raise Held(HoldReason.ENDPOINT_BEHIND, f"it says nonce {nonce}, which is used")
+        self._require_free(nonce)
         offer = Offer(head, nonce, self._config.gas_limit, bid)
         fields = signed_fields(self._target, self._means.signer, offer)
         signed = await self._book.step(sealed, [Step(Event.SIGN, fields)], now_ms)

@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.anvil import Checkpoint
 from support.contracts_kit import Models, id_hash
+from support.scripted_rpc import Change, ScriptedRpc
 
 from gateway.anchor.precheck import Accesses
 from gateway.chain.model_events import access_filter, decode_model_event
@@ -182,6 +183,24 @@ async def test_a_report_whose_nonce_another_program_took_is_owed_again(world):
     await world.bring_home()
     assert await world.access_states() == ["abandoned", "final"]
     assert len(await world.reported()) == 1
+
+
+async def test_a_report_behind_a_nonce_that_nobody_uses_is_owed_again_and_holds_no_anchor_up(node, tmp_path):
+    with ScriptedRpc(node.url) as rpc:
+        async with Reporting(node, tmp_path / "data", url=rpc.url).register() as world:
+            await world.report(LOADED)
+            rpc.faults["eth_getTransactionCount"] = Change(lambda params, result: hex(int(result, 16) + 5))
+            await world.look()
+            rpc.faults.clear()
+            await world.grow(5)
+            world.node.mine()
+            await world.look()
+            assert (await world.states(), await world.access_states()) == ([], ["broadcast"])
+            await world.bring_home()
+            await world.settle()
+            assert await world.access_states() == ["abandoned", "final"]
+            assert len(await world.reported()) == 1
+            await world.assert_custody(foreign=1)
 
 
 async def test_a_report_that_no_contract_would_ever_take_is_closed_and_told_and_those_behind_it_go(world):

@@ -189,3 +189,35 @@ async def test_a_chain_whose_blocks_have_no_base_fee_gets_legacy_transactions(wo
     assert world.node.web3.eth.get_transaction(row.tx_hash)["type"] == 0
     await settle(world)
     await world.assert_custody()
+
+
+async def test_a_nonce_that_was_too_high_by_a_thousand_costs_one_transaction_and_stops_nothing(world, rpc):
+    await world.grow(5)
+    rpc.faults["eth_getTransactionCount"] = Change(lambda params, result: hex(int(result, 16) + 1000))
+    await world.look()
+    rpc.faults.clear()
+    assert [row.nonce for row in await world.rows()] == [1000]
+    world.node.mine()
+    await world.look()
+    assert world.hold == "nonce-gap"
+    await settle(world)
+    await world.grow(5)
+    await settle(world)
+    assert [event.size for event in await world.events()] == [5, 10]
+    states = [(row.nonce, row.state) for row in await world.rows()]
+    assert states == [(1000, "superseded"), (0, "final"), (1, "final")]
+    await world.assert_custody()
+
+
+async def test_a_receipt_with_a_price_that_no_journal_holds_is_a_fault_and_no_end(world, rpc):
+    await world.grow(5)
+    await world.look()
+    rpc.faults["eth_getTransactionReceipt"] = Change(
+        lambda params, result: {**result, "effectiveGasPrice": hex(2**63)}
+    )
+    with pytest.raises(ChainError, match="the gas price has more than 63 bits"):
+        await world.look()
+    rpc.faults.clear()
+    world.clock.ahead_s += 100
+    await settle(world)
+    await world.assert_custody()
