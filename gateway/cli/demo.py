@@ -109,7 +109,7 @@ def demo(  # noqa: PLR0913 -- click passes one argument for each option
     if wants_json():
         click.echo(to_json(report))
     else:
-        tell(console, report, findings)
+        tell(console, report, findings, None if keep is None else keep.resolve())
     code = ExitCode.NEGATIVE if report["problems"] else ExitCode.INTERRUPTED if report["interrupted"] else ExitCode.OK
     click.get_current_context().exit(int(code))
 

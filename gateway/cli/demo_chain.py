@@ -174,8 +174,9 @@ class Office:
         write_new(listed, "".join(f"{line}\n" for line in roll.active).encode())
         say(
             f"By transaction, {len(roll.active)} devices are registered, {len(roll.suspended)} of them suspended and "
-            f"{len(roll.revoked)} revoked; the gateway is registered, and gets {_FUND_ETHER} ether for its anchors."
+            f"{len(roll.revoked)} revoked."
         )
+        say(f"The gateway is registered, and gets {_FUND_ETHER} ether for its anchors.")
         funded = self.begin(ADMIN, "chain", "fund", "--ether", str(_FUND_ETHER), *self.configured)
         self.ask(REGISTRAR, "miner", "register", *self.configured)
         if grant is not None:

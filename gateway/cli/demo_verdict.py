@@ -94,6 +94,7 @@ def _report(
     return {name: sum(each[name] for each in reports) for name in _SUMMED} | {
         "accepted": checked.messages,
         "rejected": dict(sorted(status["rejected"].items())),
+        "cut_off": status["transports"]["coap"]["counters"]["too_large"],
         "honest_rejected": len(findings.honest_rejected),
         "hostile_accepted": len(findings.hostile_accepted),
         "lost": len(findings.lost),

@@ -85,6 +85,8 @@ def test_a_short_demo_shows_every_scenario_and_keeps_every_promise(tmp_path):
     assert report["accepted"] >= report["scenarios"]["honest"]["sent"] > 500
     assert report["log_size"] > report["accepted"]  # at least one summary of the rejections
     assert report["sent"] == report["acknowledged"]
+    decided = report["accepted"] + sum(report["rejected"].values()) + report["cut_off"]
+    assert decided >= report["sent"]  # more where a device sent something again
     assert len(bytes.fromhex(report["root"])) == 32
     assert report["scenarios"].keys() == {"honest", *SCENARIOS}
     for name, scenario in report["scenarios"].items():
