@@ -137,12 +137,18 @@ def _make(out: Path, config: Config, places: Places) -> Manifest:
     from gateway.ops.secrets import SecretError  # noqa: PLC0415 -- likewise
 
     data_dir = config.gateway.data_dir
+    if not out.absolute().parent.is_dir():
+        raise CliError(
+            ExitCode.CANNOT_CREATE,
+            f"there is no directory {out.absolute().parent}; make it, or is its disk not mounted?",
+        )
     staging = out.with_name(f".{out.name}.{secrets.token_hex(4)}.copy")
     try:
         staging.mkdir(mode=0o700)
         return _staged(out, staging, config, places)
     except FileNotFoundError as error:
-        raise CliError(ExitCode.NO_INPUT, str(error.filename or error)) from None
+        missing = f"{error.filename} is not there" if error.filename else str(error)
+        raise CliError(ExitCode.NO_INPUT, f"{missing}; nothing was written") from None
     except SecretError as error:
         raise CliError(ExitCode.SECRET, str(error)) from None
     except JournalError as error:

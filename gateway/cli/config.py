@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.cli.options import config_at, config_option
 from gateway.cli.output import CliError, emit, json_option
@@ -18,6 +19,7 @@ from gateway.crypto.anchoring_key import ChainExtraMissing
 from gateway.ops.exitcodes import ExitCode
 from gateway.ops.secrets import CREDENTIAL, SecretError, load_anchoring_key, load_hpke_key, load_log_key, read_secret
 from gateway.registry.file import RegistryError, load_registry
+from gateway.registry.port import Status
 
 
 @click.command("check-config")
@@ -57,17 +59,23 @@ def example_config() -> None:
 
 def _with_lines(path: Path, faults: list[Fault]) -> list[Fault]:
     lines = key_lines(path.read_text(encoding="utf-8"))
-    return [fault._replace(line=line_of(lines, tuple(fault.key.split(".")))) for fault in faults]
+    found = [fault._replace(line=line_of(lines, tuple(fault.key.split(".")))) for fault in faults]
+    return sorted(found, key=lambda fault: fault.line)
 
 
 def _file_faults(config: Config) -> Iterator[Fault]:
     """What is wrong with the files. A systemd credential is looked at only where systemd passed some."""
-    yield from _chain_faults(config) if config.chain.rpc else _registry_faults(config)
+    log_key: bytes | None = None
+    log_key_fault: Fault | None = None
     if not _elsewhere(config.gateway.log_key_file):
         try:
-            load_log_key(config.gateway.log_key_file)
+            seed = load_log_key(config.gateway.log_key_file)
+            log_key = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
         except SecretError as error:
-            yield Fault(0, "gateway.log_key_file", f"{error.ref} {error.problem}", error.hint)
+            log_key_fault = Fault(0, "gateway.log_key_file", f"{error.ref} {error.problem}", error.hint)
+    yield from _chain_faults(config) if config.chain.rpc else _registry_faults(config, log_key)
+    if log_key_fault is not None:
+        yield log_key_fault
     if config.gateway.hpke_key_file and not _elsewhere(config.gateway.hpke_key_file):
         try:
             load_hpke_key(config.gateway.hpke_key_file)
@@ -102,7 +110,8 @@ def _chain_faults(config: Config) -> Iterator[Fault]:
             yield Fault(0, "chain.rpc", error.problem, error.hint)
 
 
-def _registry_faults(config: Config) -> Iterator[Fault]:
+def _registry_faults(config: Config, log_key: bytes | None) -> Iterator[Fault]:
+    """What is wrong with the registry file, and with this gateway's line in it; ``log_key`` is None when unknown."""
     try:
         snapshot = load_registry(config.registry.file)
     except RegistryError as error:
@@ -115,6 +124,14 @@ def _registry_faults(config: Config) -> Iterator[Fault]:
         yield Fault(0, "registry.file", f"{config.registry.file} has no miner {config.gateway.id}", hint)
     elif (miner.fleet, miner.log) != (config.gateway.fleet, config.origin):
         yield Fault(0, "registry.file", f"the miner {config.gateway.id} is bound to another fleet or log", hint)
+    elif log_key is not None and miner.key.data != log_key:
+        problem = (
+            f"{config.registry.file} has another key for the miner {config.gateway.id} than gateway.log_key_file"
+        )
+        yield Fault(0, "registry.file", problem, hint)
+    elif miner.status is not Status.ACTIVE:
+        problem = f"{config.registry.file} has the miner {config.gateway.id} as {miner.status.value}"
+        yield Fault(0, "registry.file", problem, "nothing is accepted before it is active again; ask the registrar")
 
 
 def _elsewhere(ref: str) -> bool:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
+import os
+import sys
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from gateway import __version__
+from gateway.ops.exitcodes import ExitCode
 
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "run": ("gateway.cli.run:run", "Run the gateway until SIGTERM; SIGHUP reloads the registry."),
@@ -53,10 +58,40 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(module), name)
         return command if isinstance(command, click.Command) else None
 
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 -- click's signature
+        """Run the command. Ctrl-C, and a disk or a pipe that takes nothing, end it by their codes."""
+        from gateway.cli.output import CliError  # noqa: PLC0415 -- lazy: --help stays fast
+
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise CliError(ExitCode.INTERRUPTED, "interrupted") from None
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # click ends quietly: whoever read has read enough
+            if error.filename is None and _is_deaf():
+                why = f"the output cannot be written: {error.strerror}"
+                raise CliError(ExitCode.CANNOT_CREATE, why, heard=False) from None
+            where = f"{error.filename}: " if error.filename else ""
+            raise CliError(
+                ExitCode.UNAVAILABLE, f"{where}{error.strerror or error}; what to do: securenet doctor --only disk"
+            ) from None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 -- likewise
         """List them without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_where, line) in COMMANDS.items()])
+
+
+def _is_deaf() -> bool:
+    """Whether standard output takes nothing; what waits for it is dropped then, so that Python can end in peace."""
+    try:
+        click.echo()
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), sys.stdout.fileno())
+        return True
+    return False
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -21,14 +21,19 @@ _TABLE_CHARACTERS: Final = 2000
 
 
 class CliError(click.ClickException):
-    """A command ends here: what happened, what to do, and by which code the process says so."""
+    """A command ends here: what happened, what to do, and by which code the process says so.
 
-    def __init__(self, code: ExitCode, message: str, details: Iterable[Mapping[str, Any]] = ()) -> None:
+    ``heard`` is False when standard output takes nothing: then programs, too, find the sentence on standard error.
+    """
+
+    def __init__(
+        self, code: ExitCode, message: str, details: Iterable[Mapping[str, Any]] = (), *, heard: bool = True
+    ) -> None:
         super().__init__(message)
         self.exit_code = int(code)  # type: ignore[misc] # click declares it for the class and reads it here
         self._code = code
         self._details = [dict(detail) for detail in details]
-        self._as_json = wants_json()
+        self._as_json = heard and wants_json()
 
     def show(self, file: Any = None) -> None:  # noqa: ANN401 -- click's signature
         """Write the error: JSON on standard output for programs, a sentence on standard error for people."""

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from cli_world import b64, device_line, miner_line
 
 from gateway.crypto.keystore import ScryptCost, lock
 from gateway.ops.exitcodes import ExitCode
@@ -124,3 +125,27 @@ def test_a_wrong_passphrase_is_told_and_never_shown(world, securenet):
     assert answer.exit_code == ExitCode.CONFIG
     assert "passphrase" in answer.stderr
     assert "wrong-secret" not in answer.stderr
+
+
+def test_a_registry_that_has_another_key_for_this_gateway_is_a_fault(world, securenet):
+    """The gateway would start, and take nothing (miner-unknown)."""
+    world.write_registry(device_line(), miner_line(public_key=b64(b"\x01" * 32)))
+    answer = securenet("check-config", "--config", world.config, "--json")
+    assert answer.exit_code == ExitCode.CONFIG
+    assert [fault["key"] for fault in answer.json["details"]] == ["registry.file"]
+    assert "another key" in answer.json["details"][0]["problem"]
+
+
+def test_a_registry_that_has_this_gateway_suspended_is_a_fault(world, securenet):
+    world.write_registry(device_line(), miner_line(status="suspended"))
+    answer = securenet("check-config", "--config", world.config, "--json")
+    assert answer.exit_code == ExitCode.CONFIG
+    assert "suspended" in answer.json["details"][0]["problem"]
+
+
+def test_faults_of_files_stand_in_the_order_of_their_lines(world, securenet):
+    world.registry.unlink()
+    world.log_key_file.unlink()
+    lines = [fault["line"] for fault in securenet("check-config", "--config", world.config, "--json").json["details"]]
+    assert len(lines) == 2
+    assert lines == sorted(lines)

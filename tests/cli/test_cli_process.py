@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -90,3 +91,39 @@ def test_a_running_gateway_answers_status_and_stops_at_sigterm(world, tmp_path):
         errors.close()
     events = [json.loads(line) for line in (tmp_path / "stderr").read_text().splitlines()]
     assert [event["event"] for event in events][-1] == "gateway.stopped"
+
+
+@pytest.mark.parametrize("how", [(), ("--json",)], ids=["for people", "for programs"])
+def test_an_output_that_takes_nothing_ends_with_its_code_and_no_traceback(how):
+    with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123 -- a device, not a path of ours
+        done = subprocess.run(
+            [sys.executable, "-m", "gateway", "example-config", *how],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert "Traceback" not in done.stderr
+    assert "the output cannot be written: No space left on device" in done.stderr
+    assert done.returncode == ExitCode.CANNOT_CREATE
+
+
+def test_ctrl_c_ends_a_question_with_the_code_for_it(world):
+    """The doctor waits for a broker that takes the connection and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        text = world.config.read_text(encoding="utf-8")
+        port = silent.getsockname()[1]
+        world.config.write_text(text.replace("[mqtt]\nenabled = false", f"[mqtt]\nport = {port}"), encoding="utf-8")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gateway", "doctor", "--only", "broker", "--config", str(world.config)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        silent.settimeout(30)
+        with silent.accept()[0]:
+            process.send_signal(signal.SIGINT)
+            said = process.communicate(timeout=30)[1]
+    assert process.returncode == ExitCode.INTERRUPTED
+    assert said == "securenet: interrupted\n"
