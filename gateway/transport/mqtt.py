@@ -37,6 +37,7 @@ _HEADROOM_BYTES = 64 * 1024
 _CONNECT_TIMEOUT_S = 15.0
 _SUBACK_TIMEOUT_S = 15.0
 _FAREWELL_S = 3.0
+_CONNECTING_S = 1.0
 _CHANGE_S = 20.0
 _PACKET_IDS = 65535
 _BACKLOG_BYTES = 32 << 20
@@ -253,12 +254,19 @@ class MqttTransport:
         return connack.session_present
 
     async def _unless_closing(self, step: Coroutine[Any, Any, bool]) -> bool | None:
-        """The result of ``step``; None when ``close`` was called meanwhile."""
+        """The result of ``step``; None when ``close`` was called meanwhile.
+
+        What connects is given a moment then: asyncio of Python 3.11 forgets to close a socket whose connecting is
+        cancelled while addresses still race (RFC 8305).
+        """
         task = asyncio.create_task(step, name="mqtt-connect")
         closing = asyncio.create_task(self._closing.wait(), name="mqtt-closing")
         try:
             await asyncio.wait({task, closing}, return_when=asyncio.FIRST_COMPLETED)
-            return await task if task.done() else None
+            if task.done():
+                return await task
+            await asyncio.wait({task}, timeout=_CONNECTING_S)
+            return None
         finally:
             await end_tasks((task, closing))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import warnings
 from pathlib import Path
 
 import mqtt_world as w
@@ -207,6 +209,21 @@ async def test_a_broker_that_never_answers_connect_does_not_hold_up_a_stop(tmp_p
             async with running(transport_to(scripted, tmp_path), FakeIntake(), up=False) as transport:
                 await asyncio.sleep(0.1)
                 assert transport.status().state is LinkState.CONNECTING
+
+
+async def test_a_stop_at_any_moment_of_connecting_leaves_no_socket_behind(tmp_path: Path) -> None:
+    async with ScriptedBroker(granted=1) as scripted:
+        with warnings.catch_warnings(record=True) as unclosed:
+            warnings.simplefilter("always", ResourceWarning)
+            for steps in range(12):
+                transport = transport_to(scripted, tmp_path)
+                task = asyncio.create_task(transport.run(FakeIntake()))
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                await transport.close()
+                await task
+                gc.collect()
+        assert [str(each.message) for each in unclosed] == []
 
 
 async def test_a_task_that_swallows_one_cancellation_is_ended_all_the_same() -> None:
