@@ -73,6 +73,16 @@ def test_a_hidden_tab_asks_nothing(seen):
     assert seen["asksWhileHidden"] == 0
 
 
+def test_a_gateway_that_hangs_is_not_shown_as_ready(seen):
+    """Neither by the header nor below it; one question waits at a time, and the page finds back by itself."""
+    assert seen["lost"]["state"] == "The gateway does not answer"
+    assert "is as it was at" in seen["lost"]["text"]
+    assert "messages are taken" not in seen["lost"]["text"]
+    assert seen["lost"]["held"] <= 2
+    assert seen["lost"]["axe"] == []
+    assert "does not answer" not in seen["found"]
+
+
 def test_a_proof_is_checked_step_by_step_and_a_tampered_one_fails(seen):
     assert "holds here" in seen["proofGood"]
     assert "The chain has that root" in seen["proofGood"]

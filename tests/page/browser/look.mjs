@@ -137,6 +137,22 @@ async function live(browser) {
   await page.context().close();
 }
 
+// A gateway that hangs, or a cable that is out: nothing is refused, nothing comes.
+async function lost(browser) {
+  const page = await open(browser, MODES[2]);
+  await visit(page, "overview");
+  let hangs = true;
+  const held = [];
+  await page.route("**/api/status", (route) => { if (hangs) held.push(route); else route.continue(); });
+  await page.waitForFunction(() => document.querySelector("#readiness").innerText.includes("does not answer"), undefined, { timeout: 20_000 });
+  seen.lost = { text: await page.innerText("#readiness"), state: await page.innerText("#state"), held: held.length, axe: await audit(page) };
+  await keep(page, "overview-lost", MODES[2]);
+  hangs = false;
+  await page.waitForFunction(() => !document.querySelector("#readiness").innerText.includes("does not answer"), undefined, { timeout: 20_000 });
+  seen.found = await page.innerText("#readiness");
+  await page.context().close();
+}
+
 async function proofs(browser) {
   const page = await open(browser, MODES[0]);
   await visit(page, "proof");
@@ -197,7 +213,7 @@ async function rebinding(browser) {
 
 const browser = await chromium.launch({ executablePath: asked.chromium, args: ARGS, timeout: 60_000 });
 try {
-  for (const look of [everyView, keyboard, live, proofs, actions, forms, rebinding]) {
+  for (const look of [everyView, keyboard, live, lost, proofs, actions, forms, rebinding]) {
     if (!asked.only || asked.only.includes(look.name)) await look(browser);
   }
 } finally {

@@ -13,6 +13,7 @@ import * as records from "./records.js";
 
 const VIEWS = { overview, devices, records, anchors, models, quarantine, proof, actions };
 const POLL_MS = 2000;
+const PATIENCE_MS = 5000; // a gateway that hangs, or a cable that is out, says nothing at all
 const main = document.getElementById("main");
 let leave = null;
 let listener = null;
@@ -47,7 +48,7 @@ async function show() {
   }
   const root = h("div", { class: "stack" });
   try {
-    await VIEWS[name].show(root, { rest, params, signal, go, onStatus: (each) => { listener = each; } });
+    await VIEWS[name].show(root, { rest, params, signal, go, onStatus: (each) => { if (!signal.aborted) listener = each; } });
   } catch (error) {
     if (error.name === "AbortError") return;
     root.replaceChildren(fault(error));
@@ -68,6 +69,7 @@ async function show() {
 const state = document.getElementById("state");
 let said = "";
 let turn = 0;
+let asking = false;
 
 function say(kind, text) {
   if (said === text) return;
@@ -76,9 +78,10 @@ function say(kind, text) {
 }
 
 async function look() {
-  if (document.visibilityState !== "visible") return;
+  if (asking || document.visibilityState !== "visible") return;
+  asking = true;
   try {
-    const told = await get("/api/status");
+    const told = await get("/api/status", {}, AbortSignal.timeout(PATIENCE_MS));
     const { status } = told;
     document.getElementById("gateway").textContent = status.gateway;
     document.getElementById("fleet").textContent = `fleet ${status.fleet}`;
@@ -89,6 +92,9 @@ async function look() {
     listener?.(told);
   } catch {
     say("bad", "The gateway does not answer");
+    listener?.(null);
+  } finally {
+    asking = false;
   }
 }
 

@@ -80,6 +80,11 @@ function readiness(status) {
     told.length ? h("ul", {}, told.map((each) => h("li", {}, each))) : h("p", { class: "muted" }, `Up for ${span(status.uptime_s)}; nothing stands in the way.`));
 }
 
+function lost(seen) {
+  return h("section", { class: "card banner bad", id: "readiness" }, h("h2", {}, "The gateway does not answer"),
+    h("p", {}, `What is below is as it was at ${time(seen)}. The page asks again by itself. Look on the box: `, h("code", {}, "systemctl status securenet-gateway")));
+}
+
 function refusals(status, texts) {
   const rows = Object.entries(status.rejected).filter(([, each]) => each > 0).sort((a, b) => b[1] - a[1]);
   if (!rows.length) return card("Refused, by reason", h("p", { class: "muted" }, "Nothing was refused since the start."));
@@ -174,9 +179,15 @@ export async function show(root, { signal, onStatus }) {
   const figures = live();
   const ready = h("div", { role: "status", "aria-live": "polite" });
   const rest = h("div", { class: "wide" });
-  let drawn = "";
+  let drawn = "", seen = Date.now();
   root.append(heading("Overview"), ready, figures.node, rest);
   const draw = (each) => {
+    if (!each) { // what was drawn is no longer known to be so
+      if (ready.dataset.said !== "lost") ready.replaceChildren(lost(seen));
+      ready.dataset.said = "lost";
+      return;
+    }
+    seen = Date.now();
     figures.update(each);
     const { uptime_s: _, ...status } = each.status;
     const now = JSON.stringify(status);
