@@ -39,6 +39,7 @@ HEALTHY = [
     ("securenet_messages_received_total", {"transport": "mqtt"}, "0+600x180"),
     ("securenet_messages_rejected_total", {"reason": "bad-signature"}, "0+1x180"),
     ("securenet_messages_rejected_total", {"reason": "sequence-reused"}, "0x180"),
+    ("securenet_messages_rejected_total", {"reason": "duplicate"}, "0x180"),
     ("securenet_disk_used_bytes", {}, "1000x180"),
     ("securenet_disk_budget_bytes", {}, "4000x180"),
     ("securenet_registry_age_seconds", {}, "30x180"),
@@ -46,7 +47,8 @@ HEALTHY = [
     ("securenet_chain_up", {}, "1x180"),
     ("securenet_chain_head_age_seconds", {"endpoint": "a"}, "9000x180"),
     ("securenet_chain_head_age_seconds", {"endpoint": "b"}, "12x180"),
-    ("securenet_anchor_waiting_entries", {}, "7x180"),
+    ("securenet_log_entries", {}, "1000+600x180"),
+    ("securenet_anchor_final_entries", {}, "0+600x180"),
     ("securenet_anchor_final_timestamp_seconds", {}, "0+60x180"),
     ("securenet_anchor_held", {"reason": "out-of-funds"}, "0x180"),
     ("securenet_anchor_balance_wei", {}, "1000000000000000000x180"),
@@ -65,7 +67,10 @@ HEALTHY = [
 FIRES = {
     "SecureNetGatewayDown": ([("up", {}, "0x180")], {}),
     "SecureNetNotReady": ([("securenet_ready", {}, "0x180")], {}),
-    "SecureNetJournalBlocked": ([("securenet_commit_faults_total", {}, "0+1x180")], {}),
+    "SecureNetJournalBlocked": (
+        [("securenet_commit_faults_total", {}, "0+1x180"), ("securenet_ready", {}, "0x180")],
+        {},
+    ),
     "SecureNetLinkDown": ([("securenet_link_up", {"transport": "mqtt"}, "0x180")], {"transport": "mqtt"}),
     "SecureNetTaskRestarting": (
         [("securenet_task_restarts_total", {"task": "mqtt"}, "0+1x180")],
@@ -205,6 +210,34 @@ def test_anchors_are_late_too_when_none_was_ever_final(tmp_path):
             }
         ],
     }
+    file = tmp_path / "test.yml"
+    file.write_text(json.dumps({"rule_files": [str(ALERTS)], "evaluation_interval": "1m", "tests": [test]}))
+    promtool("test", "rules", file)
+
+
+NIGHTS = {
+    "one commit that succeeded at the second try": [("securenet_commit_faults_total", {}, "0x175 1x5")],
+    "a device that is set at each start for want of a battery": [
+        ("securenet_uptime_seconds", {}, "60+60x180"),
+        ("securenet_clock_steps_total", {}, "0x3 1x177"),
+    ],
+    "a message after hours of silence, not anchored yet": [
+        ("securenet_log_entries", {}, "500x140 501x40"),
+        ("securenet_anchor_final_entries", {}, "500x180"),
+        ("securenet_anchor_final_timestamp_seconds", {}, "60x180"),
+    ],
+    "devices that repeat everything after an outage": [
+        ("securenet_messages_rejected_total", {"reason": "duplicate"}, "0+590x180"),
+    ],
+}
+"""What wakes nobody: it is over, or it is as it should be."""
+
+
+@pytest.mark.parametrize("night", NIGHTS)
+def test_nobody_is_woken_for_nothing(tmp_path, night):
+    minutes = (*range(5, MINUTES, 5), MINUTES)
+    quiet = [{"eval_time": f"{at}m", "alertname": alert, "exp_alerts": []} for alert in FIRES for at in minutes]
+    test = {"interval": "1m", "input_series": series(NIGHTS[night]), "alert_rule_test": quiet}
     file = tmp_path / "test.yml"
     file.write_text(json.dumps({"rule_files": [str(ALERTS)], "evaluation_interval": "1m", "tests": [test]}))
     promtool("test", "rules", file)
