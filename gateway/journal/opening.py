@@ -265,6 +265,7 @@ def _start_anew(
             doubtful = _doubtful_from(leaves)
             lost = _continue_log(directory, connection, old, leaves, marks)
         connection.execute("COMMIT")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # a close that cannot do it says nothing
     finally:
         connection.close()
         if old is not None:
@@ -286,8 +287,14 @@ def _remove_replacement(directory: Path) -> None:
 
 
 def _finish_replacement(directory: Path) -> None:
-    """Put a finished new database into the empty place. A write-ahead log that strayed there must not meet it."""
-    if (directory / DATABASE).exists() or not (directory / REPLACEMENT).exists():
+    """Put a finished new database into the empty place. A write-ahead log that strayed there must not meet it.
+
+    Beside one that is in its place it is what a repair left that was broken off, and it goes.
+    """
+    if (directory / DATABASE).exists():
+        _remove_replacement(directory)
+        return
+    if not (directory / REPLACEMENT).exists():
         return
     for suffix in ("-wal", "-shm"):
         (directory / (DATABASE + suffix)).unlink(missing_ok=True)
@@ -323,8 +330,11 @@ def _continue_log(
 
 
 def _set_aside(directory: Path, reason: str, *, with_leaves: bool) -> Path | None:
-    """Move the store into a directory of its own, None when there is nothing; of earlier ones the newest stays."""
-    names = [DATABASE, DATABASE + "-wal", DATABASE + "-shm", *([LEAVES] if with_leaves else [])]
+    """Move the store into a directory of its own, None when there is nothing; of earlier ones the newest stays.
+
+    The leaves file goes first: beside a database that has changed places it would be begun anew.
+    """
+    names = [*([LEAVES] if with_leaves else []), DATABASE, DATABASE + "-wal", DATABASE + "-shm"]
     names = [name for name in names if (directory / name).exists()]
     if not names:
         return None

@@ -243,3 +243,24 @@ async def test_a_disk_that_is_full_is_a_fault_and_the_same_group_fits_later(tiny
     assert again.set_aside is None
     assert root_at(again.journal, first + 64) == root_hash(leaf_hash(entry(index)) for index in range(first + 64))
     await again.journal.close()
+
+
+@pytest.mark.parametrize("ballast_kib", [200, 500, 800, 1100])
+async def test_a_disk_that_fills_while_a_database_is_repaired_costs_nothing(tiny_disk, ballast_kib):
+    directory = tiny_disk / "data"
+    database, ballast = directory / "journal.db", tiny_disk / "ballast"
+    journal = open_journal(directory, SMALL, origin=ORIGIN).journal
+    await journal.commit(group(0, 200, envelope=os.urandom(2000), replay=[("dev-1", b"state")]))
+    await journal.close()
+    with database.open("r+b") as file:
+        file.seek(database.read_bytes().find(entry(100)) // 4096 * 4096)
+        file.write(b"\x7f" * 4096)
+    ballast.write_bytes(bytes(ballast_kib << 10))
+    with pytest.raises(JournalFault):
+        open_journal(directory, SMALL, origin=ORIGIN)
+    ballast.unlink()
+    opened = open_journal(directory, SMALL, origin=ORIGIN)
+    assert opened.reason == "corrupt"
+    assert sum(gap.end - gap.start for gap in opened.lost) < 10
+    assert await opened.journal.replay_states(["dev-1"]) == {"dev-1": b"state"}
+    await opened.journal.close()

@@ -1,5 +1,6 @@
 import shutil
 import sqlite3
+from pathlib import Path
 
 import pytest
 from journal_kit import ORIGIN, SMALL, entry, group, refused
@@ -20,6 +21,10 @@ from gateway.tlog.merkle import leaf_hash, root_hash
 from gateway.tlog.tiles import TileWriter, consistency_proof, inclusion_proof, root_at
 
 SIZE = 700
+
+
+class PowerCut(Exception):
+    """The process ends here."""
 
 
 def leaves(size):
@@ -248,6 +253,42 @@ async def test_a_crash_between_setting_aside_and_replacing_is_finished(tmp_path)
     assert opened[1:] == (None, None, None, (), None, False)
     await assert_goes_on(opened)
     await opened.journal.close()
+
+
+async def test_what_a_repair_left_that_was_broken_off_goes_when_the_database_holds(tmp_path):
+    directory = await fill(tmp_path / "data")
+    for name in ("journal.new", "journal.new-wal", "journal.new-shm"):
+        (directory / name).write_bytes(b"half of a repair")
+    opened = open_journal(directory, SMALL, origin=ORIGIN)
+    assert opened[1:] == (None, None, None, (), None, False)
+    assert not list(directory.glob("journal.new*"))
+    await assert_goes_on(opened)
+    await opened.journal.close()
+
+
+async def test_the_store_of_another_gateway_id_is_whole_though_setting_it_aside_was_broken_off(tmp_path, monkeypatch):
+    directory = await fill(tmp_path / "data")
+    rename = Path.rename
+
+    def break_off(path, target):
+        if path.name.startswith("journal.") and list(directory.glob("set-aside-*/journal.*")):
+            raise PowerCut
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", break_off)
+        with pytest.raises(PowerCut):
+            open_journal(directory, SMALL, origin="securenet/plant/gw-2")
+    opened = open_journal(directory, SMALL, origin="securenet/plant/gw-2")
+    assert opened.journal.size() == 0
+    await opened.journal.close()
+    (leaves_file,) = [
+        path for path in directory.glob("set-aside-*/journal.leaves") if leaf_hash(entry(5)) in path.read_bytes()
+    ]
+    (database,) = directory.glob("set-aside-*/journal.db")
+    assert leaves_file.stat().st_size > SIZE * 32
+    with open_reader(database.parent) as reader:
+        assert reader.entry(5) == entry(5)
 
 
 # --- schema versions ---
