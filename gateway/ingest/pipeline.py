@@ -25,7 +25,7 @@ from gateway.ingest.intake import IntakeQueue
 from gateway.ingest.ledger import Ledger, verified
 from gateway.ingest.ticket import Identity, Ticket
 from gateway.journal import Group, JournalFault, JournalFull, Known
-from gateway.message import Pushback, PushbackReason, Rejected, RejectReason
+from gateway.message import Pushback, PushbackReason, RawMessage, Rejected, RejectReason
 from gateway.receipt import ReceiptWriter
 from gateway.registry.port import Registry
 
@@ -216,18 +216,25 @@ class Ingest:
 
         What fails step 0 is refused even now, unless it is the journal that cannot take the refusal.
         """
-        tickets = []
-        for raw in self._intake.take(self._intake.depth(patient=False), patient=False):
-            if reason is not PushbackReason.PUSHBACK:
-                ticket = self._admission.route(raw)
-                if ticket.rejected is not None:
-                    tickets.append(ticket)
-                    continue
-            self.counters.received[raw.transport] += 1
-            self.counters.pushed_back += 1
-            raw.reply(Pushback(reason, _RETRY_AFTER_S))
-        if tickets:
-            await self._submit(tasks, tickets, [])
+        waiting = self._intake.depth(patient=False)
+        while waiting > 0:
+            limit = min(waiting, self._config.ingest.batch_messages)
+            raws = self._intake.take(limit, patient=False, max_bytes=self._batch_bytes)
+            waiting -= len(raws)
+            refused = [ticket for raw in raws if (ticket := self._turned_away(raw, reason)) is not None]
+            if refused:
+                await self._submit(tasks, refused, [])
+
+    def _turned_away(self, raw: RawMessage, reason: PushbackReason) -> Ticket | None:
+        """Push one message back, or return the ticket of its refusal."""
+        if reason is not PushbackReason.PUSHBACK:
+            ticket = self._admission.route(raw)
+            if ticket.rejected is not None:
+                return ticket
+        self.counters.received[raw.transport] += 1
+        self.counters.pushed_back += 1
+        raw.reply(Pushback(reason, _RETRY_AFTER_S))
+        return None
 
     async def _replay_states(self, asked: list[str]) -> Mapping[str, bytes]:
         return await self._store.replay_states(asked) if asked else {}

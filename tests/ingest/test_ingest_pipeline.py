@@ -246,6 +246,15 @@ async def test_a_disk_that_says_no_delays_the_answer_and_loses_nothing(tmp_path,
         assert world.ingest.counters.commit_faults == 3
 
 
+async def test_what_is_refused_while_the_gateway_holds_back_fits_into_a_small_journal(world):
+    world.config = replace(world.config, journal=replace(world.config.journal, budget_bytes=16 << 20))
+    world.miner_status = Status.SUSPENDED
+    async with world.running(), asyncio.timeout(30):
+        answers = [world.offer(bytes(60_000), transport="coap") for _ in range(400)]
+        assert set(await asyncio.gather(*answers)) == {Refused(RejectReason.MALFORMED)}
+        assert world.ingest.counters.commit_faults == 0
+
+
 async def test_a_stop_answers_what_was_taken_and_seals_the_log(world, lamp):
     async with world.running():
         answers = [world.offer(lamp.message(n)) for n in range(500)]
