@@ -86,12 +86,15 @@ class TokenBuckets:
         return len(self._full_at)
 
     def _make_room(self, now_s: float) -> None:
-        """Forget every full bucket; if none is, the least recently touched sixteenth of the table."""
+        """Forget every full bucket; where that frees no sixteenth of the table, the least recently touched as well.
+
+        A sixteenth each time, for the whole table is looked at: with one place a time, each take would do it.
+        """
         earliest = now_s - self._credit_s if now_s < self._credit_until_s else now_s
         kept = {key: full_at for key, full_at in self._full_at.items() if full_at > earliest}
-        if len(kept) >= self._capacity:
-            for key in list(kept)[: max(1, self._capacity // 16)]:
-                del kept[key]
+        most = self._capacity - max(1, self._capacity // 16)
+        for key in list(kept)[: max(0, len(kept) - most)]:
+            del kept[key]
         self._full_at = kept
 
 

@@ -78,6 +78,15 @@ def test_a_bucket_without_rate_burst_or_room_is_refused(arguments):
         TokenBuckets(*arguments)
 
 
+def test_a_full_table_is_not_gone_through_for_each_key_that_comes():
+    buckets = TokenBuckets(rate_per_s=1, burst=8, capacity=64)
+    for number in range(64):
+        buckets.take(f"d{number}", number / 64)
+    buckets.take("new", 1.0)  # when one bucket of the 64 is full again
+    assert len(buckets) == 61
+    assert buckets.take("d63", 1.0) == 0.0
+
+
 @given(
     steps=st.lists(st.integers(0, 64), min_size=1, max_size=200),
     burst=st.integers(1, 16),
