@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from gateway.doctor.finding import Finding
 
 _MAX_CREDENTIALS: Final = 2048
+_NARROWEST: Final = 30
+_WORD: Final = re.compile(r"(?:`[^`]*`|\S)+")
 _SIGNS: Final = {"ok": "ok", "note": "note", "warning": "WARNING", "error": "ERROR"}
 
 
@@ -112,12 +117,27 @@ def _list(rows: list[tuple[str, str]]) -> None:
 def _show(findings: list[Finding]) -> None:
     """The findings for people: the fine ones first, a line each; the worst stands last, where the eye is."""
     width = max((len(each.check) for each in findings), default=0)
+    room = max(_NARROWEST, shutil.get_terminal_size().columns - width - 11) if sys.stdout.isatty() else None
     for each in sorted(findings, key=lambda finding: finding.severity):
         sign = _SIGNS[each.severity.word]
-        click.echo(f"{sign:<8} {each.check:<{width}}  {plain(each.what)}")
-        if each.remedy:
-            click.echo(f"{'':<8} {'':<{width}}  {plain(each.remedy)}")
+        told = [*_lines(plain(each.what), room), *_lines(plain(each.remedy), room)]
+        for number, line in enumerate(told):
+            head = f"{sign:<8} {each.check:<{width}}" if number == 0 else " " * (9 + width)
+            click.echo(f"{head}  {line}")
     counts = {
         word: sum(1 for each in findings if each.severity.word == word) for word in ("error", "warning", "note")
     }
     click.echo(", ".join(f"{count} {word}{'s' * (count != 1)}" for word, count in counts.items()))
+
+
+def _lines(text: str, room: int | None) -> list[str]:
+    """The lines of a text on a terminal. A command in backticks stays whole, so that it can be copied."""
+    if room is None:
+        return [text] if text else []
+    lines: list[str] = []
+    for word in _WORD.findall(text):
+        if lines and len(lines[-1]) + 1 + len(word) <= room:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines

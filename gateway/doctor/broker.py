@@ -134,11 +134,14 @@ class Flaw(NamedTuple):
     bad: bool
 
 
+_LEAKS: Final = "clients can make it leak memory (CVE-2023-28366, corrected in 2.0.16 and once more in 2.0.21)"
+_STALLS: Final = "with max_queued_messages 0, which the gateway needs, it stops delivering (corrected in 2.0.17)"
 MOSQUITTO_FLAWS: Final = (
     Flaw((0,), (1, 6), "it does not know MQTT 5", bad=True),
     Flaw((1, 6), (2, 0, 12), "many user properties make it slow for everybody (CVE-2021-41039)", bad=False),
     Flaw((2, 0), (2, 0, 13), "it forgets the receive maximum when a session resumes (docs/adr/0041)", bad=False),
-    Flaw((1, 3, 2), (2, 0, 16), "clients can make it leak memory (CVE-2023-28366)", bad=False),
+    Flaw((1, 3, 2), (2, 0, 21), _LEAKS, bad=False),
+    Flaw((2, 0, 16), (2, 0, 17), _STALLS, bad=True),
     Flaw((2, 0), (2, 0, 19), "a client can make it crash (CVE-2024-8376)", bad=False),
 )
 _VERSION: Final = re.compile(r"mosquitto version (\d{1,4}(?:\.\d{1,4}){1,3})")

@@ -3,12 +3,14 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from support.anvil import skip_or_fail
 from support.gateway import Gateway
 from support.mosquitto import free_port
 
@@ -137,3 +139,17 @@ def test_every_command_of_the_page_runs(gateway, tmp_path):
         assert done.returncode in {0, 1, 71}, f"{command}: {done.stdout}{done.stderr}"
         assert "Traceback" not in done.stderr, command
         assert done.stdout
+
+
+def test_on_a_narrow_terminal_lines_are_broken_between_words_and_commands_stay_whole(tmp_path):
+    """A remedy is copied from the screen: a command may stand on a line of its own, and is never cut."""
+    script = shutil.which("script")
+    if script is None:
+        skip_or_fail("script is not installed (apt-get install bsdutils)")
+    command = f"COLUMNS=60 {sys.executable} -m gateway doctor --only disk --config {tmp_path}/gateway.toml"
+    (tmp_path / "gateway.toml").write_text('[gateway]\nid = "gw-1"\nfleet = "f"\ndata_dir = "/nowhere/data"\n')
+    done = subprocess.run([script, "-qec", command, "/dev/null"], capture_output=True, text=True, check=False)
+    lines = [line.rstrip() for line in done.stdout.splitlines()]
+    assert "`install -d -o securenet -g securenet -m 0750 /nowhere/data`," in [line.strip() for line in lines]
+    assert all(len(line) <= 60 or "`" in line for line in lines)
+    assert len(lines) > 3

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from gateway.cli.main import COMMANDS, cli
 from gateway.config.model import Config
 from gateway.doctor import endpoints
+from gateway.doctor.broker import versions
 from gateway.doctor.finding import EXIT, Severity, Sheet, error, worst
 from gateway.doctor.table import CHECKS, kinds
 
@@ -146,3 +147,23 @@ def test_what_the_network_says_cannot_leave_its_quotes_in_a_remedy(said):
     assert finding.what.isprintable()
     assert finding.remedy.isprintable()
     assert len(shlex.split(finding.remedy.strip("`").removeprefix("run `"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("version", "flaws"),
+    [
+        ("1.5.7", ["MQTT 5", "CVE-2023-28366"]),
+        ("2.0.11", ["CVE-2021-41039", "receive maximum", "CVE-2023-28366", "CVE-2024-8376"]),
+        ("2.0.12", ["receive maximum", "CVE-2023-28366", "CVE-2024-8376"]),
+        ("2.0.16", ["CVE-2023-28366", "max_queued_messages 0", "CVE-2024-8376"]),
+        ("2.0.18", ["CVE-2023-28366", "CVE-2024-8376"]),
+        ("2.0.20", ["CVE-2023-28366"]),
+        ("2.0.21", []),
+        ("2.1.2", []),
+    ],
+)
+def test_what_is_said_of_a_mosquitto_is_what_its_change_log_says(version, flaws):
+    """By its ChangeLog.txt; receive maximum and max_queued_messages 0 by running 2.0.11 to 2.0.16 as well."""
+    told = versions(f"mosquitto version {version}")
+    assert [word for word in flaws if not any(word in each.what for each in told)] == []
+    assert len(told) == len(flaws)
