@@ -102,9 +102,15 @@ def store(connection: sqlite3.Connection, row: ModelRow, envelope: ModelEnvelope
 
 
 def add_report(connection: sqlite3.Connection, report: ReportRow) -> None:
-    """Add a report, and let go of the oldest above ``REPORTS_KEPT``, within the running transaction."""
+    """Add a report, and let go of the oldest above ``REPORTS_KEPT``, within the running transaction.
+
+    A salvage may have kept transactions of reports that it lost: their numbers are not used again.
+    """
     connection.execute(
-        "INSERT INTO model_reports (time_ms, model_id, version, result, reason) VALUES (?, ?, ?, ?, ?)", report
+        "INSERT INTO model_reports (id, time_ms, model_id, version, result, reason) SELECT 1 + max("
+        "ifnull((SELECT max(id) FROM model_reports), 0), ifnull((SELECT max(report_id) FROM accesses), 0)"
+        "), ?, ?, ?, ?, ?",
+        report,
     )
     connection.execute(
         "DELETE FROM model_reports WHERE id <= (SELECT max(id) FROM model_reports) - ?", (REPORTS_KEPT,)

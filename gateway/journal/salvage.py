@@ -89,7 +89,10 @@ _ROWS = 256
 
 
 def carry_models(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
-    """Copy what was ever run of each model, the reports of it and their transactions, as far as each can be read."""
+    """Copy what was ever run of each model, the reports of it and their transactions, as far as each can be read.
+
+    The newest rows of an outbox come first: they may be on their way.
+    """
     for sql, insert in (
         ("SELECT model_id, highest FROM models", "INSERT OR IGNORE INTO models VALUES (?, ?)"),
         (
@@ -101,7 +104,7 @@ def carry_models(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
             "INSERT OR IGNORE INTO model_reports VALUES (?, ?, ?, ?, ?, ?)",
         ),
         (
-            "SELECT * FROM accesses",
+            "SELECT * FROM accesses ORDER BY id DESC",
             f"INSERT OR IGNORE INTO accesses VALUES ({accesses.PLACES})",  # noqa: S608 -- question marks
         ),
     ):
@@ -125,7 +128,7 @@ def carry_rest(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
             "INSERT OR IGNORE INTO facts VALUES (?, ?)",
         ),
         (
-            "SELECT * FROM anchors",
+            "SELECT * FROM anchors ORDER BY id DESC",
             f"INSERT OR IGNORE INTO anchors VALUES ({outbox.PLACES})",  # noqa: S608 -- question marks,
         ),
         (

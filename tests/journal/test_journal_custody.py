@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.config.model import JournalConfig
-from gateway.journal import AnchorRow, IdentityCursor, IdentityRow, open_journal, open_reader
+from gateway.journal import AccessRow, AnchorRow, IdentityCursor, IdentityRow, ReportRow, open_journal, open_reader
 from gateway.journal import outbox as anchors
 from gateway.journal.schema import DATABASE, MIGRATIONS, migrate, schema_version
 
@@ -119,6 +119,44 @@ async def test_anchors_survive_a_database_that_had_to_be_set_aside(tmp_path):
     assert [row.id for row in await found.journal.newest_anchors(9)] == [2, 1]
     assert [row.raw for row in await found.journal.open_anchors()] == [b"raw"]
     await found.journal.close()
+
+
+async def test_of_a_damaged_outbox_the_newest_rows_are_carried_over(tmp_path):
+    journal = opened(tmp_path)
+    old = [anchor(number, state="final", is_open=False)._replace(detail="x" * 500) for number in range(1, 100)]
+    await journal.record_anchors([*old, anchor(100, state="signed", raw=b"raw")])
+    await journal.close()
+    database = tmp_path / DATABASE
+    held = bytearray(database.read_bytes())
+    connection = sqlite3.connect(database)
+    root = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'anchors'").fetchone()[0]
+    connection.close()
+    first_leaf = int.from_bytes(held[(root - 1) * 4096 + 12 :][:2], "big")  # the first cell of the interior page
+    page = int.from_bytes(held[(root - 1) * 4096 + first_leaf :][:4], "big")
+    held[(page - 1) * 4096 : page * 4096] = b"\x7f" * 4096
+    database.write_bytes(held)
+    found = open_journal(tmp_path, JournalConfig(), origin=ORIGIN)
+    assert found.reason == "corrupt"
+    assert [row.raw for row in await found.journal.open_anchors()] == [b"raw"]
+    assert len(await found.journal.newest_anchors(100)) > 80
+    await found.journal.close()
+
+
+async def test_a_report_never_has_the_number_of_one_that_was_lost_with_its_transaction_kept(tmp_path):
+    journal = opened(tmp_path)
+    report = ReportRow(1, "pump", 1, 1, "")
+    await journal.report_model(report)
+    row = AccessRow(1, 1, 31337, bytes(20), "pump", 1, 1, "", "final", is_open=False, changed_ms=1)
+    await journal.record_accesses([row])
+    await journal.close()
+    connection = sqlite3.connect(tmp_path / DATABASE)
+    connection.execute("DELETE FROM model_reports")
+    connection.commit()
+    connection.close()
+    journal = opened(tmp_path)
+    await journal.report_model(report._replace(time_ms=2))
+    assert [owed.report.time_ms for owed in await journal.owed_reports(9)] == [2]
+    await journal.close()
 
 
 def test_a_journal_of_the_first_version_gains_the_tables(tmp_path):

@@ -12,6 +12,7 @@ from gateway.journal import (
     RanState,
     RanVersion,
     ReportRow,
+    accesses,
     models,
     open_journal,
     open_reader,
@@ -87,7 +88,7 @@ def test_a_journal_of_the_second_version_gains_the_tables(tmp_path):
 
 def test_the_newest_reports_are_kept():
     connection = sqlite3.connect(":memory:", isolation_level=None)
-    for statement in models.TABLES:
+    for statement in (*models.TABLES, *accesses.TABLES):
         connection.execute(statement)
     for number in range(models.REPORTS_KEPT + 7):
         models.add_report(connection, ReportRow(number, "pump", number, 2, "revoked"))
