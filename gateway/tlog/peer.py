@@ -234,7 +234,8 @@ class _Reading:
             hashes = []
         if hashes != list(leaves):
             start = index * TILE_WIDTH
-            at = next((at for at, pair in enumerate(zip(hashes, leaves, strict=False)) if pair[0] != pair[1]), 0)
+            differs = (at for at, pair in enumerate(zip(hashes, leaves, strict=False)) if pair[0] != pair[1])
+            at = next(differs, min(len(hashes), len(leaves)))  # one is the beginning of the other
             sentence = (
                 f"The entries from {start} on are not those of the log; the first that differs is {start + at}."
             )

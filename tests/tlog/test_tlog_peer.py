@@ -66,6 +66,15 @@ def test_a_true_log_holds_every_anchored_root(size, data):
     assert read[-1] == size
 
 
+@pytest.mark.parametrize(("count", "first"), [(0, 256), (3, 259), (44, 300), (45, 300)])
+def test_a_bundle_that_ends_early_or_late_differs_from_where_it_does(count, first):
+    files = Files(300)
+    entries = [*files.entries[256:], b"one more"]
+    files.files[entries_path(1, 44)] = entry_bundle(entries[:count])
+    found = audit(files, files.checkpoint, [], with_entries=True)
+    assert [(each.kind, each.size) for each in found.findings] == ([] if count == 44 else [(Kind.ALTERED, first)])
+
+
 @settings(max_examples=60)
 @given(st.integers(1, 1200), st.data())
 def test_every_changed_byte_of_every_file_is_found(size, data):
