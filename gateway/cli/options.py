@@ -54,8 +54,8 @@ def config_at(path: Path) -> Config:
 
 
 def data_dir_of(config_path: Path, data_dir: Path | None) -> Path:
-    """The data directory: as given, or the configuration's."""
-    return data_dir if data_dir is not None else config_at(config_path).gateway.data_dir
+    """The data directory: as given, or the configuration's; in full, so that an error says where we looked."""
+    return (data_dir if data_dir is not None else config_at(config_path).gateway.data_dir).absolute()
 
 
 def registry_at(path: Path) -> RegistrySnapshot:
@@ -79,7 +79,8 @@ def journal_in(data_dir: Path) -> Iterator[Reader]:
             yield reader
     except FileNotFoundError:
         raise CliError(
-            ExitCode.NO_INPUT, f"there is no journal in {data_dir}; name the data directory with --data-dir"
+            ExitCode.NO_INPUT,
+            f"there is no journal in {data_dir}; name the data directory with --data-dir",
         ) from None
     except PermissionError:
         raise CliError(

@@ -6,6 +6,7 @@ Whatever comes from a file, the journal or the gateway is sanitised before a ter
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -18,6 +19,9 @@ R = TypeVar("R")
 
 _META: Final = "gateway.cli.json"
 _TABLE_CHARACTERS: Final = 2000
+_NARROW: Final = 24
+_ROOM: Final = 12
+_WORDS: Final = {True: "yes", False: "no"}
 
 
 class CliError(click.ClickException):
@@ -85,25 +89,31 @@ def emit(value: Mapping[str, Any], human: Callable[[], None]) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table to standard output."""
+    """Write a table to standard output: on a terminal within its width, else a line a row."""
+    cells = [[plain(cell) for cell in row] for row in rows]
+    widths = [max(len(text) for text in column) for column in zip(columns, *cells, strict=True)]
+    if not sys.stdout.isatty():
+        for line in (columns, *cells):
+            click.echo("  ".join(f"{text:<{width}}" for text, width in zip(line, widths, strict=True)).rstrip())
+        return
     from rich.console import Console  # noqa: PLC0415 -- rich takes 25 ms to import
     from rich.table import Table  # noqa: PLC0415 -- likewise
     from rich.text import Text  # noqa: PLC0415 -- likewise
 
-    drawn = Table(box=None, pad_edge=False)
-    for column in columns:
-        drawn.add_column(column, overflow="fold")
-    for row in rows:
-        drawn.add_row(*(Text(plain(cell)) for cell in row))
     console = Console()
-    if not console.is_terminal:
-        console.width = 10_000  # a pipe has no width: let no line wrap
-    console.print(drawn, crop=False, soft_wrap=not console.is_terminal)
+    kept = sum(width + 2 for width in widths if width <= _NARROW)
+    whole = console.width - kept >= _ROOM  # numbers, times and names stay on one line; the wide columns are broken
+    drawn = Table(box=None, pad_edge=False)
+    for column, width in zip(columns, widths, strict=True):
+        drawn.add_column(column, overflow="fold", no_wrap=whole and width <= _NARROW)
+    for row in cells:
+        drawn.add_row(*(Text(cell) for cell in row))
+    console.print(drawn, crop=False)
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> None:
     """Write names and values, one pair a line."""
-    listed = [(name, plain(value)) for name, value in pairs]
+    listed = [(name, plain(_WORDS.get(value, value) if isinstance(value, bool) else value)) for name, value in pairs]
     width = max((len(name) for name, _value in listed), default=0)
     for name, value in listed:
         click.echo(f"{name:<{width}}  {value}")

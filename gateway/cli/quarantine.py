@@ -66,7 +66,7 @@ def show(number: int, config_path: Path, data_dir: Path | None) -> None:
     """Show one refused message, its bytes in hexadecimal."""
     entry = _one(number, config_path, data_dir)
     known = _as_dict(entry) | {"payload": entry.row.payload.hex()}
-    emit(known, lambda: facts(known.items()))
+    emit(known, lambda: facts([("received", _when(entry)), *known.items()]))
 
 
 @quarantine.command("export")
@@ -98,7 +98,7 @@ def _entries(reader: Reader, after: int) -> Iterator[QuarantineEntry]:
 
 
 def _when(entry: QuarantineEntry) -> str:
-    return datetime.fromtimestamp(entry.row.received_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    return f"{datetime.fromtimestamp(entry.row.received_ms / 1000, UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
 def _as_dict(entry: QuarantineEntry) -> dict[str, Any]:

@@ -52,7 +52,10 @@ def run(context: click.Context, config_path: Path, *, fallback: bool) -> None:
         raise _not_started(ExitCode.SECRET, str(error)) from None
     except (ChainExtraMissing, ChainMisconfigured) as error:
         raise _not_started(ExitCode.CONFIG, f"[chain]: {error}") from None
-    except (JournalBusy, ControlError) as error:
+    except JournalBusy as error:
+        why = f"{config.gateway.data_dir}: {error}; is a gateway running already? securenet status says so"
+        raise _not_started(ExitCode.UNAVAILABLE, why) from None
+    except ControlError as error:
         raise _not_started(ExitCode.UNAVAILABLE, f"{config.gateway.data_dir}: {error}") from None
     except JournalTooNew as error:
         raise _not_started(ExitCode.JOURNAL, f"{config.gateway.data_dir}: {error}") from None

@@ -86,7 +86,8 @@ def screen(
 
 def _rows(status: Status, rates: Rates | None, now_ms: int) -> Iterator[tuple[str, str, Mood]]:
     refused = sum(status["rejected"].values())
-    share = f" ({refused / (refused + status['accepted']):.1%})" if refused else ""
+    kept = f", {status['quarantined']:,} kept" if status.get("quarantined") else ""
+    share = f" ({refused / (refused + status['accepted']):.1%}{kept})" if refused else ""
     yield "messages", f"{status['accepted']:,} accepted · {refused:,} refused{share}{_held(status)}", Mood.PLAIN
     if rates is not None:
         yield "now", f"{rates.accepted:,.0f}/s accepted · {rates.refused:,.0f}/s refused", Mood.PLAIN
@@ -97,7 +98,7 @@ def _rows(status: Status, rates: Rates | None, now_ms: int) -> Iterator[tuple[st
     links = status["transports"]
     up = all(link["state"] == "up" for link in links.values())
     yield "links", _joined(f"{name} {link['state']}" for name, link in links.items()), Mood.GOOD if up else Mood.BAD
-    yield "log", f"{status['log_size']:,} entries · {status.get('quarantined', 0):,} quarantined", Mood.PLAIN
+    yield "log", f"{status['log_size']:,} entries", Mood.PLAIN
     yield from _chain_rows(status, now_ms)
     yield from _model_rows(status)
     yield from _machine_rows(status, now_ms)
@@ -156,7 +157,7 @@ def _machine_rows(status: Status, now_ms: int) -> Iterator[tuple[str, str, Mood]
     if clock is not None:
         offset = "" if clock.get("offset_ms") is None else f" · {clock['offset_ms']} ms off"
         steps = f" · {clock['steps']} jumps" if clock["steps"] else ""
-        words = f"{'believed' if clock['trusted'] else 'not believed'}: {clock['why']}{offset}{steps}"
+        words = f"{'believed' if clock['trusted'] else 'not believed'}{offset}{steps} · {clock['why']}"
         yield "clock", words, Mood.PLAIN if clock["trusted"] else Mood.WARNING
     http = status.get("http")
     if http is not None:

@@ -60,7 +60,8 @@ def read_config_text(path: Path) -> str:
             raw = file.read(MAX_FILE_BYTES + 1)
         text = raw.decode("utf-8")
     except OSError as error:
-        raise ConfigError(path, [Fault(0, "", f"cannot be read: {error.strerror}", "check path and owner")]) from None
+        hint = "name the file with --config; securenet example-config writes one to start from"
+        raise ConfigError(path, [Fault(0, "", f"cannot be read: {error.strerror}", hint)]) from None
     except UnicodeDecodeError:
         raise ConfigError(path, [Fault(0, "", "is not UTF-8", "save the file as UTF-8")]) from None
     if len(raw) > MAX_FILE_BYTES:

@@ -1,9 +1,14 @@
 """Registry, keys, quarantine and status, as the command line shows them."""
 
+import re
+import shutil
 import stat
+import subprocess
+import sys
 
 import pytest
 from cli_world import DEVICE, LOG_KEY, device_line, miner_line
+from support.anvil import skip_or_fail
 
 from gateway.cli.main import COMMANDS
 from gateway.ops.exitcodes import ExitCode
@@ -101,3 +106,32 @@ def test_status_without_a_gateway_has_its_own_code(world, securenet):
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "demo"])
 def test_every_command_has_help(securenet, command):
     assert securenet(command, "--help").exit_code == ExitCode.OK
+
+
+def test_a_table_in_a_pipe_has_a_line_a_row_and_nothing_behind_it(world, securenet):
+    world.fill(messages=2, quarantine=[("malformed", DEVICE, b"<x>")])
+    for arguments in (("log", "show"), ("quarantine", "list"), ("device", "list")):
+        lines = securenet(*arguments, "--config", world.config).stdout.splitlines()
+        assert lines == [line.rstrip() for line in lines], arguments
+
+
+def test_on_a_terminal_of_80_columns_times_and_numbers_stay_whole(world):
+    script = shutil.which("script")
+    if script is None:
+        skip_or_fail("script is not installed (apt-get install bsdutils)")
+    world.fill(messages=1, quarantine=[("bad-signature", "dev-x", b"<x>")])
+    command = f"COLUMNS=80 {sys.executable} -m gateway quarantine list --config {world.config}"
+    said = subprocess.run([script, "-qec", command, "/dev/null"], capture_output=True, text=True, check=True).stdout
+    assert re.search(r"2024-11-21 05:00:00Z +bad-signature +dev-x +\S+ +our words", said), said
+    assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in said.splitlines()) <= 80
+
+
+def test_whoever_looks_in_the_wrong_place_is_told_where_they_looked(world, securenet, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert str(tmp_path / "elsewhere") in securenet("status", "--data-dir", "elsewhere").stderr
+    assert str(tmp_path / "elsewhere") in securenet("log", "show", "--data-dir", "elsewhere").stderr
+
+
+def test_yes_and_no_are_written_as_words(world, securenet):
+    world.fill(messages=1)
+    assert "signatures_checked  yes" in securenet("log", "fsck", "--config", world.config).stdout

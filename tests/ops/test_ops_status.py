@@ -73,20 +73,20 @@ def test_a_whole_gateway_fits_one_screen():
     lines = drawn(FULL, rates=rates_between(BASE, FULL | {"accepted": 12_445}, 2))
     assert lines == [
         "gw-1 · plant-7 · READY · up 3 d 4 h · version 0.1.0",
-        "messages   12,345 accepted · 23 refused (0.2%)",
+        "messages   12,345 accepted · 23 refused (0.2%, 23 kept)",
         "now        50/s accepted · 0/s refused",
         "refused    bad-signature 20 · too-old 3",
         "answers    p50 10 ms · p99 50 ms · 3 of 4,096 waiting",
         "verdicts   normal 12,000 · unscored 345",
         "links      mqtt up",
-        "log        12,401 entries · 23 quarantined",
+        "log        12,401 entries",
         "anchors    12 entries wait · size 9 is final; the next anchor is sealed in 5 s",
         "chain      up · 1 of 1 endpoints well · newest block 2 s old",
         "registry   100,000 devices, 99,990 active · confirmed 0 s ago",
         "models     pump version 3 (4 refused: not-granted) · fan none in force",
         "certs      mqtt.cert_file 12 days left",
         "disk       1.0 GiB of 4.0 GiB (25%)",
-        "clock      believed: the kernel calls it synchronised · 2 ms off · 1 jumps",
+        "clock      believed · 2 ms off · 1 jumps · the kernel calls it synchronised",
         "page       http://127.0.0.1:8470",
     ]
 
