@@ -10,6 +10,9 @@ from gateway.chain.port import LogFilter
 from gateway.config.model import ChainConfig
 
 CHAIN_ID = 31337
+NOBODY = 20 * b"\x77"
+HASH = "0x" + 64 * "a"
+BLOCKS = "eth_getBlockByNumber"
 
 
 class Clocks:

@@ -26,12 +26,6 @@ NOBODY = bytes(20)
 
 
 @pytest.fixture(scope="module")
-def node():
-    with Anvil("--slots-in-an-epoch", "1") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def contracts(node):
     deployed = Chain(node.web3())
     deployed.register("plant", *[device(f"d{number}", number + 1) for number in range(5)])

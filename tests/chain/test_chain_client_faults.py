@@ -3,9 +3,8 @@
 import time
 
 import pytest
-from chain_client_kit import Clocks, chain_of, everything_of
+from chain_client_kit import BLOCKS, HASH, NOBODY, Clocks, chain_of, everything_of
 from support.anvil import Anvil
-from support.contracts_kit import Chain, device
 from support.scripted_rpc import (
     Answer,
     Body,
@@ -21,42 +20,8 @@ from support.scripted_rpc import (
 
 from gateway.chain.port import ChainMisconfigured, ChainUnavailable, EndpointFault
 
-NOBODY = 20 * b"\x77"
-HASH = "0x" + 64 * "a"
-BLOCKS = "eth_getBlockByNumber"
 DEEP = b'{"jsonrpc": "2.0", "id": %ID%, "result": ' + 3000 * b"[" + 3000 * b"]" + b"}"
 BOMB = b'{"jsonrpc": "2.0", "id": %ID%, "result": "0x' + 64 * 2**20 * b"0" + b'"}'
-
-
-@pytest.fixture(scope="module")
-def node():
-    with Anvil("--slots-in-an-epoch", "1") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def contracts(node):
-    deployed = Chain(node.web3())
-    deployed.register("plant", *[device(f"d{number}", number + 1) for number in range(5)])
-    deployed.register("plant", *[device(f"e{number}", number + 11) for number in range(5)])
-    return deployed
-
-
-@pytest.fixture
-def rpc(node, contracts):
-    with ScriptedRpc(node.url) as endpoint:
-        yield endpoint
-
-
-@pytest.fixture
-def clocks():
-    return Clocks()
-
-
-@pytest.fixture
-async def chain(rpc, clocks):
-    async with chain_of(rpc.url, clocks=clocks) as opened:
-        yield opened
 
 
 async def fault_of(chain, kind=ChainUnavailable):

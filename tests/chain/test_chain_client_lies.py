@@ -5,52 +5,15 @@ import json
 import time
 
 import pytest
-from chain_client_kit import Clocks, chain_of, everything_of, raw_address
-from support.anvil import Anvil
-from support.contracts_kit import Chain, device
-from support.scripted_rpc import Answer, Body, Change, Error, Hang, Late, ScriptedRpc, Status, Times
+from chain_client_kit import HASH, NOBODY, chain_of, everything_of, raw_address
+from support.scripted_rpc import Answer, Body, Change, Error, Hang, Late, Status, Times
 
 from gateway.chain.port import EndpointFault, TooManyLogs
-
-NOBODY = 20 * b"\x77"
-HASH = "0x" + 64 * "a"
-BLOCKS = "eth_getBlockByNumber"
-
-
-@pytest.fixture(scope="module")
-def node():
-    with Anvil("--slots-in-an-epoch", "1") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def contracts(node):
-    deployed = Chain(node.web3())
-    deployed.register("plant", *[device(f"d{number}", number + 1) for number in range(5)])
-    deployed.register("plant", *[device(f"e{number}", number + 11) for number in range(5)])
-    return deployed
-
-
-@pytest.fixture
-def rpc(node, contracts):
-    with ScriptedRpc(node.url) as endpoint:
-        yield endpoint
-
-
-@pytest.fixture
-def clocks():
-    return Clocks()
-
-
-@pytest.fixture
-async def chain(rpc, clocks):
-    async with chain_of(rpc.url, clocks=clocks) as opened:
-        yield opened
 
 
 async def test_another_block_than_asked_is_a_lie(chain, rpc):
     async with chain.view() as view:
-        rpc.faults[BLOCKS] = Change(lambda params, result: {**result, "number": "0x2"})
+        rpc.faults["eth_getBlockByNumber"] = Change(lambda params, result: {**result, "number": "0x2"})
         with pytest.raises(EndpointFault, match="it is block 2, asked for 1"):
             await view.block(1)
         rpc.faults.clear()
