@@ -69,6 +69,10 @@ class Node:
     def automine(self, on):
         self.ask("evm_setAutomine", on)
 
+    def drop(self, row):
+        """Forget the transaction of a row that waits for a block."""
+        self.ask("anvil_dropTransaction", "0x" + row.tx_hash.hex())
+
     def fund(self, account, wei):
         self.ask("anvil_setBalance", Web3.to_hex(account), hex(wei))
 
@@ -151,6 +155,19 @@ class World:
         for _ in range(times):
             async with self.evm.view() as view:
                 await self.anchoring.look(view)
+
+    async def send_without_a_block(self, count=5):
+        """Grow and anchor on a chain that makes no blocks by itself any more; return the row that waits."""
+        self.node.automine(False)
+        await self.grow(count)
+        await self.look()
+        return (await self.rows())[-1]
+
+    def let_another_program_use(self, nonce):
+        """Another holder of the account's key sends a transaction of its own, which pays well."""
+        fees = {"maxFeePerGas": 100 * GWEI, "maxPriorityFeePerGas": 50 * GWEI}
+        fields = {"chainId": CHAIN_ID, "nonce": nonce, "to": bytes(20), "value": 1, "data": b"", "gas": 21_000}
+        self.node.ask("eth_sendRawTransaction", "0x" + self.key.sign_transaction(fields | fees).hex())
 
     async def anchor(self, count=5):
         """Grow, seal and see it mined."""

@@ -121,9 +121,9 @@ async def test_a_report_that_blocks_pass_over_is_bid_up_under_the_same_nonce(wor
     await world.report(LOADED)
     await world.look()
     first = (await world.journal.newest_accesses())[0]
-    world.node.ask("anvil_dropTransaction", "0x" + first.tx_hash.hex())
+    world.node.drop(first)
     world.node.mine()
-    world.node.ask("anvil_dropTransaction", "0x" + first.tx_hash.hex())
+    world.node.drop(first)
     world.advance(6)
     await world.look()
     assert await world.access_states() == ["replaced", "broadcast"]
@@ -165,19 +165,8 @@ async def test_a_report_whose_nonce_another_program_took_is_owed_again(world):
     await world.report(LOADED)
     await world.look()
     first = (await world.journal.newest_accesses())[0]
-    world.node.ask("anvil_dropTransaction", "0x" + first.tx_hash.hex())
-    other = world.key.sign_transaction(
-        {
-            "chainId": first.chain_id,
-            "nonce": first.nonce,
-            "to": world.key.address,
-            "value": 1,
-            "data": b"",
-            "gas": 21000,
-            "gasPrice": 10**11,
-        }
-    )
-    world.node.ask("eth_sendRawTransaction", "0x" + other.hex())
+    world.node.drop(first)
+    world.let_another_program_use(first.nonce)
     world.node.mine()
     world.node.automine(True)
     await world.bring_home()
@@ -247,7 +236,7 @@ async def test_a_report_that_reverts_in_its_block_is_told_with_the_reason_and_se
     await world.report(LOADED)
     await world.look()
     sent = (await world.journal.newest_accesses())[0]
-    world.node.ask("anvil_dropTransaction", "0x" + sent.tx_hash.hex())
+    world.node.drop(sent)
     world.node.automine(True)
     world.node.chain.suspend(world.name)  # after the estimate, before the block
     await world.look(2)

@@ -162,7 +162,7 @@ async def test_a_renewed_account_goes_on_where_the_one_before_ended(node, tmp_pa
         world.advance(11)
         await world.look()
         waiting = (await world.rows())[-1]
-        node.ask("anvil_dropTransaction", "0x" + waiting.tx_hash.hex())
+        node.drop(waiting)
         node.automine(True)
         world.key = AnchoringKey((5000).to_bytes(32, "big"))
         account = Web3.to_checksum_address(world.key.address)

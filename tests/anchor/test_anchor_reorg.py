@@ -73,7 +73,7 @@ async def test_what_is_replaced_below_a_younger_nonce_keeps_its_own_checkpoint(p
     await world.grow(4)
     await world.look()
     for row in await world.rows():
-        world.node.ask("anvil_dropTransaction", "0x" + row.tx_hash.hex())
+        world.node.drop(row)
     world.node.next_base_fee(50)
     world.node.mine()
     world.advance(6)

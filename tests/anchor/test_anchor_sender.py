@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from anchor_world import GWEI, SOON, World
+from anchor_world import SOON, World
 
 
 async def test_a_checkpoint_is_sealed_signed_sent_mined_and_final(world):
@@ -34,10 +34,7 @@ async def test_further_anchors_wait_for_the_interval_and_cover_what_came(world):
 
 
 async def test_a_stuck_transaction_is_replaced_by_the_newest_checkpoint_under_the_same_nonce(world):
-    world.node.automine(False)
-    await world.grow(5)
-    await world.look()
-    first = (await world.rows())[0]
+    first = await world.send_without_a_block()
     await world.grow(4)
     world.node.next_base_fee(50)
     world.node.mine()  # a block that could have had it, were its fee not too low
@@ -61,9 +58,7 @@ async def test_a_stuck_transaction_is_replaced_by_the_newest_checkpoint_under_th
 
 
 async def test_a_chain_that_makes_no_blocks_is_not_bid_more(world):
-    world.node.automine(False)
-    await world.grow(5)
-    await world.look()
+    await world.send_without_a_block()
     world.advance(600)
     await world.look(3)
     assert await world.states() == ["broadcast"]
@@ -73,12 +68,9 @@ async def test_a_chain_that_makes_no_blocks_is_not_bid_more(world):
 
 
 async def test_whichever_attempt_is_mined_counts(world):
-    world.node.automine(False)
-    await world.grow(5)
-    await world.look()
-    first = (await world.rows())[0]
+    first = await world.send_without_a_block()
     await world.grow(4)
-    world.node.ask("anvil_dropTransaction", "0x" + first.tx_hash.hex())
+    world.node.drop(first)
     world.node.mine()
     await world.look()  # forgotten: sent again, the same bytes
     world.node.mine()
@@ -93,10 +85,7 @@ async def test_whichever_attempt_is_mined_counts(world):
 
 
 async def test_an_older_attempt_that_wins_leaves_the_rest_to_the_next_anchor(world):
-    world.node.automine(False)
-    await world.grow(5)
-    await world.look()
-    first = (await world.rows())[0]
+    first = await world.send_without_a_block()
     await world.grow(4)
     world.node.next_base_fee(50)
     world.node.mine()
@@ -104,7 +93,7 @@ async def test_an_older_attempt_that_wins_leaves_the_rest_to_the_next_anchor(wor
     await world.look()
     second = (await world.rows())[1]
     assert second.size == 9
-    world.node.ask("anvil_dropTransaction", "0x" + second.tx_hash.hex())
+    world.node.drop(second)
     world.node.next_base_fee(1)
     world.node.ask("eth_sendRawTransaction", "0x" + first.raw.hex())
     world.node.next_base_fee(1)
@@ -120,24 +109,9 @@ async def test_an_older_attempt_that_wins_leaves_the_rest_to_the_next_anchor(wor
 
 
 async def test_a_nonce_taken_by_another_program_is_told_and_the_log_is_sealed_anew(world):
-    world.node.automine(False)
-    await world.grow(5)
-    await world.look()
-    ours = (await world.rows())[0]
-    world.node.ask("anvil_dropTransaction", "0x" + ours.tx_hash.hex())
-    foreign = world.key.sign_transaction(
-        {
-            "chainId": 31337,
-            "nonce": ours.nonce,
-            "to": bytes(20),
-            "value": 1,
-            "data": b"",
-            "gas": 21_000,
-            "maxFeePerGas": 100 * GWEI,
-            "maxPriorityFeePerGas": 50 * GWEI,
-        }
-    )
-    world.node.ask("eth_sendRawTransaction", "0x" + foreign.hex())
+    ours = await world.send_without_a_block()
+    world.node.drop(ours)
+    world.let_another_program_use(ours.nonce)
     world.node.mine()
     world.advance(2)
     await world.look()
@@ -228,11 +202,8 @@ async def test_a_miner_that_is_not_active_anchors_nothing_until_it_is(world):
 
 
 async def test_a_transaction_that_reverts_is_told_with_the_contracts_reason_and_sealed_anew(world):
-    world.node.automine(False)
-    await world.grow(5)
-    await world.look()
-    sent = (await world.rows())[0]
-    world.node.ask("anvil_dropTransaction", "0x" + sent.tx_hash.hex())
+    sent = await world.send_without_a_block()
+    world.node.drop(sent)
     world.node.automine(True)
     world.node.chain.suspend(world.name)
     await world.look(2)
@@ -260,11 +231,8 @@ async def test_anchor_now_does_not_wait_for_the_interval(world):
 
 
 async def test_a_restart_goes_on_with_the_same_bytes(world):
-    world.node.automine(False)
-    await world.grow(5)
-    await world.look()
-    before = (await world.rows())[0]
-    world.node.ask("anvil_dropTransaction", "0x" + before.tx_hash.hex())
+    before = await world.send_without_a_block()
+    world.node.drop(before)
     await world.reopen()
     await world.look(2)
     assert await world.rows() == [before]
