@@ -29,6 +29,7 @@ from gateway.transport.coap_wire import Ask, read_options, response_options
 MOST_EDHOC_CONTEXTS = 40  # aiocoap has 48 connection ids to give away, some of which the file may use
 LARGEST_FILE_BYTES = 1 << 20
 PATHS = frozenset({"basedir", "private-key-file", "private_key_file"})
+_NO_ANSWER = 2 | 8 | 16  # RFC 7967 §2.1: no interest in any class of response
 
 Handle = Callable[[Ask, bytes, Origin, Answer], None]
 
@@ -188,8 +189,14 @@ def protected_site(handle: Handle, credentials: CredentialsMap) -> object:
         OscoreSiteWrapper,
     )
 
-    wrapped: object = OscoreSiteWrapper(ProtectedSite(handle), credentials)
-    return wrapped
+    class Wrapper(OscoreSiteWrapper):  # type: ignore[misc] # untyped base
+        async def render_to_pipe(self, pipe: Any) -> None:  # noqa: ANN401 -- aiocoap's Pipe, untyped
+            """Serve a request, and end it where aiocoap says nothing: it would remember it for good."""
+            await super().render_to_pipe(pipe)
+            if pipe._event_callbacks:  # noqa: SLF001 -- nothing public tells that no last response was given
+                pipe.add_response(aiocoap.Message(code=aiocoap.UNAUTHORIZED, no_response=_NO_ANSWER), is_last=True)
+
+    return Wrapper(ProtectedSite(handle), credentials)
 
 
 def protect_requests(context: Any) -> None:  # noqa: ANN401 -- aiocoap's Context, untyped

@@ -15,6 +15,7 @@ from gateway.message import Refused, RejectReason
 from gateway.transport import coap_socket
 from gateway.transport.coap import CoapTransport
 from gateway.transport.coap_oscore import MOST_EDHOC_CONTEXTS, OscoreError, load_credentials
+from gateway.transport.coap_wire import NON, POST, Datagram, encode
 from gateway.transport.port import LinkState
 
 edhoc = pytest.importorskip("aiocoap.edhoc", reason="the extra oscore is not installed")
@@ -114,6 +115,20 @@ async def test_a_flood_of_forged_protected_messages_costs_a_bounded_memory(gatew
     assert (tokens.token_interface._recent_messages, tokens.incoming_requests) == ({}, {})
     peer.mid -= 1
     assert dotted((await peer.ask(options=[(9, b"\x09\x00\x77")], payload=b"\x00" * 20)).code) == "4.01"
+    peer.close()
+
+
+@pytest.mark.parametrize("option", [b"\x09\x00\x77", b"\x09\x00\x02", b"\x08\x02"])
+async def test_a_forged_message_that_gets_no_answer_is_not_remembered(gateway, oscore_file, option):
+    running = await gateway(oscore_file=oscore_file)
+    tokens = running.transport._endpoint.context.request_interfaces[-1]
+    peer = RawClient(running.transport.port)
+    for number in range(20):
+        request = Datagram(NON, POST, number, bytes([number]), [(9, option)], bytes(20))
+        peer.send(encode(request))
+    assert await peer.nothing()
+    assert len(tokens.token_interface._known) == 20
+    assert tokens.incoming_requests == {}
     peer.close()
 
 
