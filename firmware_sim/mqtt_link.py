@@ -101,6 +101,7 @@ class MqttLink(asyncio.Protocol, Generic[Token]):
         self._suback: asyncio.Future[bytes] | None = None
         self._lost = asyncio.Event()
         self._heard_s = 0.0
+        self._subscribed = False
         self._stopping = False
 
     @property
@@ -156,8 +157,10 @@ class MqttLink(asyncio.Protocol, Generic[Token]):
             raise LinkRefusedError(f"the broker refused {self._options.client_id!r} with code {connack.code:#04x}")
         self._window = min(connack.receive_maximum, 1_000)
         self._maximum_packet = connack.maximum_packet
-        if first or not connack.session_present:
+        if not (connack.session_present and self._subscribed):
+            self._subscribed = False
             await self._subscribe()
+            self._subscribed = True
         self.refusal = None
         self.connected.set()
         for publication in self._in_flight.values():

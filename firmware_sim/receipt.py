@@ -4,6 +4,7 @@ A device believes a receipt only after the signature, the shape and the digest h
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -16,6 +17,8 @@ from firmware_sim.envelope import cbor_bytes, cbor_head, cbor_number, cbor_text,
 from firmware_sim.keys import DeviceKey, LogKey
 
 RECEIPT_TYPE: Final = "securenet.receipt/1"
+_RECEIPT_BYTES_MAX: Final = 1_024
+_REASON: Final = re.compile(r"[a-z0-9-]{1,64}")
 _DIGEST_BYTES: Final = 32
 _SIGNATURE_BYTES: Final = 64
 _FIELDS: Final = {1, 2, 3, 4, 5, 6}
@@ -94,6 +97,8 @@ def _decode(data: bytes) -> object:
 
 
 def _parts(data: bytes) -> tuple[bytes, bytes, bytes]:
+    if len(data) > _RECEIPT_BYTES_MAX:
+        raise ReceiptError("longer than a receipt can be")
     if data[:2] != b"\xd2\x84":
         raise ReceiptError("not a tagged COSE_Sign1")
     value = _decode(data)
@@ -117,7 +122,7 @@ def _receipt_of(payload: bytes) -> Receipt:
         raise ReceiptError("the payload's fields are not 1 to 6")
     digest, index, received_ms, verdict, reason, leaf_hash = (value[number] for number in sorted(_FIELDS))
     accepted = verdict == "accepted"
-    if not isinstance(digest, bytes) or len(digest) != _DIGEST_BYTES or verdict not in {"accepted", "rejected"}:
+    if not isinstance(digest, bytes) or len(digest) != _DIGEST_BYTES or verdict not in ("accepted", "rejected"):
         raise ReceiptError("the digest is not 32 bytes, or the verdict unknown")
     if not _is_count(received_ms):
         raise ReceiptError("the time of receipt is no whole number of milliseconds")
@@ -125,7 +130,8 @@ def _receipt_of(payload: bytes) -> Receipt:
         raise ReceiptError("accepted without an index and a leaf hash")
     if not accepted and (index is not None or leaf_hash is not None):
         raise ReceiptError("rejected, yet with an index or a leaf hash")
-    if (accepted and reason is not None) or (not accepted and not isinstance(reason, str)):
+    named = isinstance(reason, str) and _REASON.fullmatch(reason) is not None
+    if (accepted and reason is not None) or not (accepted or named):
         raise ReceiptError("the reason does not fit the verdict")
     if receipt_payload(value) != payload:
         raise ReceiptError("the payload is not deterministic CBOR")

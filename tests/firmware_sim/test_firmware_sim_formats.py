@@ -21,6 +21,7 @@ from firmware_sim.envelope import (
     from_base64url,
     open_envelope,
     seal,
+    sig_structure,
 )
 from firmware_sim.keys import (
     KeyFileError,
@@ -154,11 +155,31 @@ def test_a_verifier_without_an_origin_holds_on_to_the_first_one():
         Receipt(bytes(32), 0, 1, False, "too-old", None),
         Receipt(bytes(32), None, 1, False, None, None),
         Receipt(bytes(32), None, -1, False, "too-old", None),
+        Receipt(bytes(32), None, 1, False, "Too old!", None),
+        Receipt(bytes(32), None, 1, False, "", None),
+        Receipt(bytes(32), None, 1, False, "x" * 65, None),
     ],
 )
 def test_a_signed_receipt_of_the_wrong_shape_is_refused(receipt):
     with pytest.raises(ReceiptError):
         verifier().verify(issue_receipt(LOG_KEY, ORIGIN, receipt))
+
+
+@pytest.mark.parametrize("verdict", [[], {}, 5, None, "perhaps"])
+def test_a_signed_verdict_of_any_type_is_refused_in_words(verdict):
+    payload = cbor2.dumps({1: bytes(32), 2: 0, 3: 1, 4: verdict, 5: None, 6: bytes(32)})
+    protected = cbor2.dumps({1: -19, 4: ORIGIN.encode(), 16: "securenet.receipt/1"})
+    signature = LOG_KEY.sign(sig_structure(protected, payload))
+    sealed = cbor2.dumps(cbor2.CBORTag(18, [protected, {}, payload, signature]))
+    with pytest.raises(ReceiptError, match="verdict unknown"):
+        verifier().verify(sealed)
+
+
+def test_a_receipt_longer_than_any_is_refused_before_it_is_read():
+    receipt = Receipt(bytes(32), 0, 1, True, None, bytes(32))
+    long = "securenet/" + "f" * 1_000
+    with pytest.raises(ReceiptError, match="longer"):
+        verifier(long).verify(issue_receipt(LOG_KEY, long, receipt))
 
 
 # Keys and the registry
