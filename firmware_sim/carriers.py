@@ -23,6 +23,7 @@ COAP_LINKS: Final = 200
 COAP_AT_ONCE: Final = 128
 CONNECTS_AT_ONCE: Final = 50
 SHARED_LINKS: Final = 4
+DEVICE: Final = "{device}"
 _PUSHED_BACK: Final = {"4.29", "5.03"}
 _LONGEST_WAIT_S: Final = 30.0
 
@@ -59,7 +60,7 @@ class MqttOptions:
     cert: str | None = None
     key: str | None = None
     version: int = mqtt_packets.V5
-    client_id: str = "{device}"
+    client_id: str = DEVICE
 
     def address(self, device_id: str) -> BrokerAddress:
         """The broker's address, with the TLS context of one device.
@@ -75,8 +76,8 @@ class MqttOptions:
         try:
             context = ssl.create_default_context(cafile=str(self.ca))
             if self.cert is not None:
-                key = None if self.key is None else self.key.format(device=device_id)
-                context.load_cert_chain(self.cert.format(device=device_id), key)
+                key = None if self.key is None else self.key.replace(DEVICE, device_id)
+                context.load_cert_chain(self.cert.replace(DEVICE, device_id), key)
         except (OSError, ssl.SSLError) as fault:
             raise CarrierError(f"TLS material of {device_id}: {fault}") from fault
         return context
@@ -85,8 +86,8 @@ class MqttOptions:
         """The CONNECT of a device, or of a shared connection."""
         password = self.password if self.passwords is None else self.passwords.get(name)
         return mqtt_packets.ConnectOptions(
-            client_id=self.client_id.format(device=name),
-            username=None if self.username is None else self.username.format(device=name),
+            client_id=self.client_id.replace(DEVICE, name),
+            username=None if self.username is None else self.username.replace(DEVICE, name),
             password=None if password is None else password.encode(),
             version=self.version,
         )
@@ -98,7 +99,7 @@ class MqttOptions:
             CarrierError: `{device}` is used though connections are shared.
         """
         templates = (self.username or "", self.cert or "", self.key or "")
-        per_device = any("{device}" in each for each in templates) or self.passwords is not None
+        per_device = any(DEVICE in each for each in templates) or self.passwords is not None
         if per_device and self.connections == "shared":
             raise CarrierError("credentials for each device need --mqtt-connections device")
 

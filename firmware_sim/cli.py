@@ -30,6 +30,8 @@ from firmware_sim.scenarios import KIT_ROLES, SCENARIOS
 EXIT_WRONG: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_TRANSPORT: Final = 3
+_PORT_MAX: Final = 65_535
+_PORT_DIGITS: Final = 5
 _PATH: Final = click.Path(path_type=Path)
 _FILE: Final = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -281,10 +283,12 @@ def _verifier(transport: dict[str, Any]) -> ReceiptVerifier:
 def _mqtt_options(transport: dict[str, Any]) -> MqttOptions | None:
     if transport["mqtt"] is None:
         return None
+    if transport["mqtt"].startswith("mqtts://") and transport["mqtt_ca"] is None:
+        raise _UsageError("mqtts:// needs --mqtt-ca: without the broker's authority nothing would be encrypted")
     host, _, port = transport["mqtt"].removeprefix("mqtt://").removeprefix("mqtts://").rpartition(":")
     if not host:
         host, port = port, "8883" if transport["mqtt_ca"] else "1883"
-    if not port.isdecimal():
+    if not (port.isdecimal() and len(port) <= _PORT_DIGITS and 0 < int(port) <= _PORT_MAX):
         raise _UsageError(f"--mqtt {transport['mqtt']!r} is no host[:port]")
     password_file = transport["mqtt_password_file"]
     passwords = transport["mqtt_passwords"]
@@ -293,7 +297,7 @@ def _mqtt_options(transport: dict[str, Any]) -> MqttOptions | None:
         port=int(port),
         connections=transport["mqtt_connections"],
         username=transport["mqtt_username"],
-        password=None if password_file is None else password_file.read_text(encoding="utf-8").strip(),
+        password=None if password_file is None else _read_password(password_file),
         passwords=None if passwords is None else _read_passwords(passwords),
         ca=transport["mqtt_ca"],
         cert=transport["mqtt_cert"],
@@ -306,6 +310,13 @@ def _mqtt_options(transport: dict[str, Any]) -> MqttOptions | None:
     except CarrierError as fault:
         raise _UsageError(str(fault)) from fault
     return options
+
+
+def _read_password(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as fault:
+        raise _UsageError(f"cannot read the password in {path}: {fault}") from fault
 
 
 def _read_passwords(path: Path) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from firmware_sim.carriers import MqttOptions
 from firmware_sim.cli import main
 from firmware_sim.envelope import open_envelope
 from firmware_sim.keys import format_log_key
@@ -69,6 +70,10 @@ def test_keys_from_a_seed_repeat_and_warn(tmp_path):
         (["--scenario", "theft"], "unknown scenario 'theft'"),
         (["--fleet", "other"], "not 'other'"),
         (["--mqtt", "host:port"], "no host[:port]"),
+        (["--mqtt", "host:65536"], "no host[:port]"),
+        (["--mqtt", "host:0"], "no host[:port]"),
+        (["--mqtt", "host:" + "9" * 5000], "no host[:port]"),
+        (["--mqtt", "mqtts://host"], "--mqtt-ca"),
         (["--coap", "http://host"], "no coap://"),
         (["--mqtt", "localhost", "--mqtt-username", "{device}"], "--mqtt-connections device"),
         ([], "neither an MQTT broker nor a CoAP gateway"),
@@ -79,6 +84,29 @@ def test_wrong_usage_is_explained(key_file, arguments, says):
     result = run("run", "--keys", key_file, "--log-key", LOG_KEY, *arguments)
     assert result.exit_code == 2
     assert says in result.output
+
+
+def test_a_password_that_is_no_text_is_named(key_file, tmp_path):
+    (tmp_path / "password").write_bytes(b"\xff")
+    result = run(
+        "run",
+        "--keys",
+        key_file,
+        "--log-key",
+        LOG_KEY,
+        "--mqtt",
+        "host",
+        "--mqtt-password-file",
+        tmp_path / "password",
+    )
+    assert result.exit_code == 2
+    assert "cannot read the password" in result.output
+
+
+def test_nothing_but_the_device_is_filled_into_a_name():
+    options = MqttOptions("host", username="{site}-{device}", client_id="{device.__class__}")
+    made = options.connect_options("home-1")
+    assert (made.username, made.client_id) == ("{site}-home-1", "{device.__class__}")
 
 
 def test_a_run_without_a_log_key_asks_for_it(key_file):
