@@ -7,6 +7,8 @@ a redirect is an error that names where it points.
 from __future__ import annotations
 
 import asyncio
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
@@ -59,7 +61,10 @@ class PeerDirectory:
 
     def _read(self, path: str, limit: int) -> bytes | None:
         try:
-            with (self._directory / path).open("rb") as file:
+            # Whoever handed the directory over may have put a pipe there, which nobody would ever open to write.
+            with os.fdopen(os.open(self._directory / path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise SourceFault(f"{path} is no regular file")
                 data = file.read(limit + 1)
         except FileNotFoundError:
             return None

@@ -1,5 +1,6 @@
 """``log verify-peer`` on real published files and a real chain: forks, forgeries, altered files, and bad servers."""
 
+import os
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +12,7 @@ from nacl.signing import SigningKey
 from support.anvil import Anvil
 from support.scripted_rpc import Answer, ScriptedRpc
 
-from gateway.cli.peer_source import PeerSite
+from gateway.cli.peer_source import PeerDirectory, PeerSite
 from gateway.ops.exitcodes import ExitCode
 from gateway.tlog.checkpoint import VerifierKey, checkpoint_body, note
 from gateway.tlog.peer import SourceFault
@@ -247,6 +248,14 @@ def test_what_is_read_of_a_server_is_bounded_in_all(site):
 )
 def test_a_url_that_names_no_log_is_refused(peer, securenet, url):
     assert ask(securenet, url, peer[1]).exit_code == ExitCode.USAGE
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "directory"])
+def test_what_is_no_file_in_a_directory_that_was_handed_over_is_refused_and_not_waited_for(tmp_path, make):
+    make(tmp_path / "checkpoint")
+    with PeerDirectory(tmp_path) as files, pytest.raises(SourceFault, match=r"no regular file|Is a directory"):
+        files.checkpoint()
 
 
 def test_without_a_chain_there_is_nothing_to_compare_with(securenet, tmp_path):
