@@ -29,11 +29,13 @@ class Room(NamedTuple):
     """A part of the gateway that can change while it runs: the keys that ``HOW`` gives it.
 
     ``apply`` puts a configuration into force, or raises ``NotApplied`` and leaves everything as it was. It is called
-    with the old configuration again when another room could not follow.
+    with the old configuration again when another room could not follow. ``wants``: also when no key changed, because
+    what its files hold may have.
     """
 
     name: str
     apply: Callable[[Config], Awaitable[None]]
+    wants: Callable[[], bool] = lambda: False
 
 
 class Outcome(NamedTuple):
@@ -152,7 +154,7 @@ class Reloader:
         wanted = {HOW[name] for name in plan.live}
         done: list[Room] = []
         for room in self._rooms:
-            if room.name not in wanted:
+            if room.name not in wanted and not room.wants():
                 continue
             try:
                 await room.apply(plan.config)

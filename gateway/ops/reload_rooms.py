@@ -16,6 +16,7 @@ from gateway.ops.secrets import SecretError, read_optional_secret, secret_path
 from gateway.transport.coap import CoapTransport
 from gateway.transport.mqtt import MqttTransport
 from gateway.transport.mqtt_tls import TlsRefused
+from gateway.transport.port import LinkState
 
 _UP_S: Final = 3.0
 _LOOK_S: Final = 0.02
@@ -38,7 +39,10 @@ class _Delivery(Protocol):
 
 
 def mqtt_room(transport: MqttTransport) -> Room:
-    """Other broker, credentials, TLS files: tried first, then a gentle reconnect. First of all: it can fail."""
+    """Other broker, credentials, TLS files: tried first, then a gentle reconnect. First of all: it can fail.
+
+    A link that is down reads its password again at any reload: whoever corrected the file reloads, and nothing else.
+    """
 
     async def apply(config: Config) -> None:
         mqtt = config.mqtt
@@ -49,7 +53,7 @@ def mqtt_room(transport: MqttTransport) -> Room:
         except (SecretError, TlsRefused) as error:
             raise NotApplied(str(error)) from None
 
-    return Room("mqtt", apply)
+    return Room("mqtt", apply, lambda: transport.status().state is LinkState.DOWN)
 
 
 class _Custody(Protocol):
