@@ -51,6 +51,14 @@ def test_any_bytes_are_a_message_or_a_format_error(data):
     assert len(datagram.token) + len(datagram.payload) + 4 <= len(data)
 
 
+def test_a_datagram_is_not_read_beyond_64_options():
+    head = b"\x40\x02\x00\x01\xb0"
+    assert len(decode(head + bytes(63)).options) == 64
+    with pytest.raises(FormatError) as refusal:
+        decode(head + bytes(64))
+    assert refusal.value.reset == b"\x70\x00\x00\x01"
+
+
 @given(datagrams, st.data())
 def test_a_truncated_message_never_gives_options_it_did_not_have(datagram, data):
     whole = encode(datagram)
