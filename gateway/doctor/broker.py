@@ -41,7 +41,7 @@ SHEET: Final = Sheet(
         "login": error(
             "Set the account anew and put the same password into `mqtt.password_file`: "
             "`mosquitto_passwd /etc/mosquitto/securenet.passwd {account}`, then `systemctl reload mosquitto` and "
-            "`securenet reload`."
+            "`systemctl restart securenet-gateway`."
         ),
         "password-file": error(
             "Give the file of `mqtt.password_file` to the gateway alone: `securenet check-config`."
