@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import errno
 import os
 import stat
 import threading
@@ -29,6 +30,8 @@ log = structlog.get_logger("vault")
 
 _NAME_CHARACTERS: Final = 52
 _UNFINISHED: Final = ".unfinished"
+_GONE: Final = frozenset({errno.ENOENT, errno.EIO})
+"""The file is away, or the disk cannot give it. Anything else, as too many open files, passes."""
 
 
 class BlockStoreFault(Exception):
@@ -61,7 +64,7 @@ class BlockStore:
         """Return a block, hashed again; None when it is not here.
 
         Raises:
-            BlockStoreFault: the directory cannot be read.
+            BlockStoreFault: it cannot be read now, which says nothing about the block.
         """
         with self._lock:
             sizes = self._opened()
@@ -73,6 +76,8 @@ class BlockStore:
                     data = file.read(BLOCK_BYTES + 1)
                 block = verify_block(cid, data)
             except OSError as error:
+                if error.errno not in _GONE:
+                    raise BlockStoreFault(f"the block {path} cannot be read: {error.strerror}") from None
                 self._lose(cid, f"it cannot be read: {error.strerror}")
                 return None
             except WrongBlock:

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack
 from http import HTTPStatus
 from pathlib import Path
+from stat import S_ISREG
 from typing import Final
 
 import aiohttp
@@ -102,6 +103,8 @@ class CarFile:
 
     def _scanned(self) -> dict[bytes, tuple[int, int]]:
         stat = self._path.stat()
+        if not S_ISREG(stat.st_mode):  # to open a pipe would wait for whoever writes into it
+            raise SourceFault(SourceFailure.UNREADABLE, self.label, "it is no file")
         facts = (stat.st_mtime_ns, stat.st_size)
         if self._places is None or facts != self._facts:
             self._places = None

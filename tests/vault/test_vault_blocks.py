@@ -2,6 +2,7 @@
 
 import base64
 import os
+import resource
 import stat
 import threading
 from pathlib import Path
@@ -75,6 +76,21 @@ def test_a_block_larger_than_the_budget_is_refused_and_pushes_nothing_out(tmp_pa
     with pytest.raises(BlockStoreFault, match="store_bytes"):
         store.put(block_of(Codec.RAW, bytes(151)))
     assert store.get(A.cid) == A
+
+
+def test_a_block_that_cannot_be_opened_just_now_stays(tmp_path):
+    store = BlockStore(tmp_path, 1000)
+    store.put(A)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+    try:
+        with pytest.raises(BlockStoreFault, match="Too many open files"):
+            store.get(A.cid)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert (store.get(A.cid), store.damaged) == (A, 0)
 
 
 @pytest.mark.parametrize("damage", [b"", b"a" * 99, b"b" * 100, bytes(3 << 20)])

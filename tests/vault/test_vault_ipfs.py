@@ -1,6 +1,7 @@
 """Fetching: any source will do, and none is believed."""
 
 import asyncio
+import os
 from contextlib import aclosing
 
 import pytest
@@ -260,6 +261,12 @@ async def test_a_car_file_with_too_many_blocks_is_refused_and_one_that_is_missin
     path.write_bytes(car.header([]) + b"".join(map(car.section, BLOCKS)))
     assert await faults(ROOT, CarFile(path, entries=3)) == [SourceFailure.CAR]
     assert await faults(ROOT, CarFile(tmp_path)) == [SourceFailure.UNREADABLE]
+
+
+async def test_a_pipe_where_a_car_file_should_be_keeps_no_thread_waiting(tmp_path):
+    path = tmp_path / "bundle.car"
+    os.mkfifo(path)
+    assert await faults(ROOT, CarFile(path)) == [SourceFailure.UNREADABLE]
 
 
 async def test_nobody_listening_is_named():
