@@ -133,7 +133,8 @@ class Detector:
             inputs, pipeline = network.pipeline.inputs, network.pipeline
             rows, ranges = None, None
             if inputs.window > 1:
-                key: object = (inputs.columns, inputs.window)
+                # The rows that this model was given: another one with the same columns has its own.
+                key: object = (models[place].model_id, inputs.columns, inputs.window)
                 rows = windows[key] = self._windows.get(key) or Windows(
                     inputs.window, pipeline.width, self._bounds.window_bytes
                 )

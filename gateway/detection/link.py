@@ -55,7 +55,8 @@ class WorkerLink:
         numbers = (note, int(limits.model_s * 1000), limits.memory_bytes, limits.traffic_devices, limits.window_bytes)
         try:
             child = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "gateway.detection.worker", *map(str, numbers)),
+                # -P: what lies in the folder that the gateway was started from is no code of ours.
+                *(sys.executable, "-P", "-m", "gateway.detection.worker", *map(str, numbers)),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 # LiteRT writes there, for its own developers.
@@ -94,6 +95,9 @@ class WorkerLink:
                 length = frames.frame_length(await stdout.readexactly(4))
                 return await stdout.readexactly(length)
         except (asyncio.IncompleteReadError, ConnectionError):
+            raise await self._lost() from None
+        except ValueError:  # a frame that is none: whoever reads on would take one thing for another
+            self.kill()
             raise await self._lost() from None
         except TimeoutError:
             self.kill()

@@ -42,19 +42,29 @@ class Note:
 def serve(detector: Detector, requests: BinaryIO, answers: BinaryIO) -> None:
     """Answer frames until ``requests`` ends."""
     while prefix := requests.read(4):
-        frame = requests.read(frames.frame_length(prefix))
-        operation, body = frame[0], frame[1:]
-        if operation == frames.Operation.LOAD:
-            answer = frames.pack_refusals(detector.load(frames.unpack_models(body)))
-        else:
-            aside, refused, messages = frames.unpack_batch(body)
-            answer = frames.pack_results(*detector.score(messages, refused, aside))
-        answers.write(frames.answer(answer))
+        # No name holds the frame on while the next one is waited for: it may be all models.
+        answers.write(frames.answer(_answered(detector, requests.read(frames.frame_length(prefix)))))
         answers.flush()
+
+
+def _answered(detector: Detector, frame: bytes) -> bytes:
+    operation, body = frame[0], frame[1:]
+    if operation == frames.Operation.LOAD:
+        return frames.pack_refusals(detector.load(frames.unpack_models(body)))
+    aside, refused, messages = frames.unpack_batch(body)
+    return frames.pack_results(*detector.score(messages, refused, aside))
+
+
+def own_answers() -> BinaryIO:
+    """Standard output for ourselves; what a library prints from now on goes where its errors go."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return answers
 
 
 def main() -> None:
     """Serve standard input and output; an interrupt at the terminal is the parent's business."""
+    answers = own_answers()
     descriptor, limit_ms, memory_bytes, traffic_devices, window_bytes = map(int, sys.argv[1:])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -67,7 +77,7 @@ def main() -> None:
     gc.freeze()
     gc.set_threshold(_GARBAGE)
     note = Note(descriptor, limit_ms / 1000)
-    serve(Detector(Bounds(traffic_devices, window_bytes), note.running), sys.stdin.buffer, sys.stdout.buffer)
+    serve(Detector(Bounds(traffic_devices, window_bytes), note.running), sys.stdin.buffer, answers)
 
 
 if __name__ == "__main__":

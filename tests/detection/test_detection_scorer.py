@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import io
 import os
 import signal
 import subprocess
@@ -25,11 +26,14 @@ from detection_kit import (
 )
 from structlog.testing import capture_logs
 
+from gateway.detection.detector import Bounds, Detector
+from gateway.detection.frames import Operation, pack_models, request
 from gateway.detection.interpreter import smoke
-from gateway.detection.link import Limits
+from gateway.detection.link import Limits, WorkerLink, WorkerLost
 from gateway.detection.port import UnscoredReason
 from gateway.detection.scorer import FAULTS, MODELS_MAX, prove
 from gateway.detection.spec import InputSpec, OutputKind, OutputSpec, Selector
+from gateway.detection.worker import NOBODY, serve
 from gateway.message import Score, Verdict
 
 UNSCORED = Score()
@@ -111,6 +115,20 @@ async def test_a_window_is_of_one_device(models):
     await models.swap([window_model(window=2)])
     batch = [message("x", a=0), message("y", a=9), message("x", a=0), message("y", a=9)]
     assert words(await models.score(batch)) == ["unscored", "unscored", "normal", "anomalous"]
+
+
+async def test_a_window_is_of_one_model(models):
+    formats = [window_model(2, name=name) for name in ("senml", "json")]
+    senml, plain = (
+        model._replace(spec=model.spec._replace(selector=Selector(content_formats=(content_format,))))
+        for model, content_format in zip(formats, (110, 50), strict=True)
+    )
+    await models.swap([senml, plain])
+    other = message(payload=b'{"a": 0.2}', content_format=50)
+    assert words(await models.score([message(a=9), other])) == ["unscored", "unscored"]
+    # A third model comes: the two go on with what they had, each with its own.
+    await models.swap([senml, plain, mean_model(("x", "y"))])
+    assert words(await models.score([message(a=9), other])) == ["anomalous", "normal"]
 
 
 async def test_a_model_that_hangs_costs_its_batch_the_verdict_and_is_put_aside():
@@ -232,6 +250,53 @@ async def test_a_machine_that_starts_no_process_costs_verdicts_and_nothing_else(
     monkeypatch.undo()
     await until(lambda: models.status()["worker"] == "up")
     assert words(await models.score([message(a=1, b=1)])) == ["anomalous"]
+
+
+async def test_what_lies_in_the_folder_of_the_start_is_not_run(tmp_path, monkeypatch):
+    (tmp_path / "numpy.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    assert await prove(mean_model()) is None
+
+
+async def test_a_child_that_speaks_another_language_is_ended_and_lost():
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "import time; print('hello, hello', flush=True); time.sleep(60)"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    link = WorkerLink(child, os.memfd_create("note"))
+    os.pwrite(link._note, bytes((NOBODY,)), 0)
+    with pytest.raises(WorkerLost):
+        await link.ask(Operation.SCORE, b"", 5)
+    assert child.returncode == -signal.SIGKILL
+    await link.close()
+
+
+def test_what_a_library_prints_is_no_answer():
+    code = "own = own_answers(); print('LiteRT', flush=True); os.system('echo XNNPACK'); own.write(b'answer')"
+    program = f"import os; from gateway.detection.worker import own_answers; {code}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (b"answer", b"LiteRT\nXNNPACK\n")
+
+
+def test_a_frame_of_models_is_let_go_before_the_next_one_is_waited_for():
+    gone = []
+
+    class Frame(bytes):
+        def __del__(self):
+            gone.append(len(self))
+
+    class Requests(io.BytesIO):
+        def read(self, size=-1):
+            data = super().read(size)
+            if size == 4 and self.tell() > 4:
+                assert gone
+            return data if size == 4 else Frame(data)
+
+    loading = request(Operation.LOAD, pack_models([]))
+    detector = Detector(Bounds(1, 1 << 20), lambda place: None)
+    serve(detector, Requests(loading), io.BytesIO())
+    assert gone == [len(loading) - 4]
 
 
 async def test_the_child_ends_with_its_parent(models):
