@@ -240,7 +240,9 @@ class MqttLink:
                     self._post(OwedReceipt(arrival.topic, arrival.receipt, arrival.correlation))
                 await client.ack(arrival.message)
                 counters["acknowledged"] += 1
-            if (self._leaving or self._retiring) and not self._receipts.waiting:
+            if self._retiring and not self._leaving:  # the next link sends the receipts that wait
+                return
+            if self._leaving and not self._receipts.waiting:
                 return
             self._answer_due.clear()
             await self._answer_due.wait()

@@ -189,9 +189,10 @@ class CutProxy:
 class ScriptedBroker:
     """Just enough of a broker to say what mosquitto never says: SUBACK codes, DISCONNECT with a reason."""
 
-    def __init__(self, *, granted: int | None, answers_connect: bool = True) -> None:
+    def __init__(self, *, granted: int | None, answers_connect: bool = True, room: int | None = None) -> None:
         self.granted = granted
         self.answers_connect = answers_connect
+        self.room = room  # how many messages it takes, of which it confirms none
         self.port = 0
         self._writers: list[asyncio.StreamWriter] = []
 
@@ -213,6 +214,11 @@ class ScriptedBroker:
         self._writers[-1].write(b"\xe0" + bytes([len(body)]) + body)
         self._writers[-1].close()
 
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Send a PUBLISH at QoS 1 (§3.3) to whoever connected last."""
+        body = len(topic).to_bytes(2, "big") + topic.encode() + b"\x00\x01\x00" + payload
+        self._writers[-1].write(b"\x32" + bytes([len(body)]) + body)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.append(writer)
         with contextlib.suppress(asyncio.IncompleteReadError, OSError):
@@ -223,10 +229,11 @@ class ScriptedBroker:
                     length, shift = length | (byte & 0x7F) << shift, shift + 7
                 body = await reader.readexactly(length | byte << shift)
                 if kind == 1 and self.answers_connect:
-                    writer.write(b"\x20\x03\x00\x00\x00")
+                    room = b"" if self.room is None else b"\x21" + self.room.to_bytes(2, "big")
+                    writer.write(bytes([0x20, 3 + len(room), 0, 0, len(room)]) + room)
                 elif kind == 8 and self.granted is not None:
                     writer.write(b"\x90\x04" + body[:2] + b"\x00" + bytes([self.granted]))
-                elif kind == 3:
+                elif kind == 3 and self.room is None:
                     at = 2 + int.from_bytes(body[:2], "big")
                     writer.write(b"\x40\x02" + body[at : at + 2])
                 elif kind == 12:

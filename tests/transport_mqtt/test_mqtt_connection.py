@@ -15,6 +15,7 @@ from support.mosquitto import ACCOUNTS, Mosquitto
 
 from gateway.message import Accepted
 from gateway.transport.mqtt_link import end_tasks
+from gateway.transport.mqtt_receipts import OwedReceipt
 from gateway.transport.port import LinkState
 from gateway.transport.subscriptions import HeldFilters
 
@@ -184,6 +185,22 @@ async def test_what_the_broker_says_when_it_closes_is_named_by_its_code_alone(tm
     assert logs[1]["detail"] == (
         "the broker closed the connection: session taken over; does another gateway use this client id? (0x8e)"
     )
+
+
+async def test_other_settings_do_not_wait_for_receipts_that_the_broker_does_not_take(tmp_path: Path) -> None:
+    intake = FakeIntake()
+    async with ScriptedBroker(granted=1, room=1) as scripted:
+        transport = transport_to(scripted, tmp_path)
+        for _ in range(10_050):  # more than the client library keeps unconfirmed
+            transport._receipts.wait(OwedReceipt(w.RECEIPT, b"receipt", None))
+        async with running(transport, intake):
+            await until(lambda: len(transport._receipts.waiting) < 100)
+            async with asyncio.timeout(10):
+                await transport.change(transport._config, password=b"other", tls_key_file="")
+            assert transport.counters()["connects"] == 2
+            scripted.publish(w.UP, b"one")
+            await until(lambda: intake.payloads == [b"one"])
+            transport._receipts.waiting.clear()  # a stop waits for the broker to take them
 
 
 async def test_a_link_that_is_cut_in_silence_is_noticed_within_one_and_a_half_keepalives(
