@@ -302,7 +302,8 @@ def _read_row(value: object) -> KeyRow:
 
 
 def _sealed(value: object, most: int) -> bytes:
-    if not isinstance(value, str) or len(value) > 2 * (most + _NONCE_BYTES + TAG_BYTES):
+    least = _NONCE_BYTES + TAG_BYTES
+    if not isinstance(value, str) or not 2 * least <= len(value) <= 2 * (most + least):
         raise ValueError
     return bytes.fromhex(value)
 

@@ -137,6 +137,16 @@ def test_what_scrypt_is_told_by_a_file_is_bounded_before_it_begins(directory, ch
         open_store(directory, WORDS)
 
 
+@pytest.mark.parametrize("sealed", ["", "00" * 7, "00" * 27])
+def test_a_root_key_that_is_cut_short_is_a_damaged_store(directory, sealed):
+    path = directory / FILE
+    whole = json.loads(path.read_bytes())
+    whole["root"]["sealed"] = sealed
+    path.write_text(json.dumps(whole))
+    with pytest.raises(StoreRefused, match="damaged"):
+        open_store(directory, WORDS)
+
+
 def test_one_process_at_a_time_has_the_store(directory):
     with house(directory), pytest.raises(StoreRefused, match="in use"):
         open_store(directory, WORDS)
