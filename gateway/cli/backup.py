@@ -145,6 +145,10 @@ def _make(out: Path, config: Config, places: Places) -> Manifest:
     staging = out.with_name(f".{out.name}.{secrets.token_hex(4)}.copy")
     try:
         staging.mkdir(mode=0o700)
+    except OSError as error:
+        why = f"{out.absolute().parent} takes no files: {error.strerror}; nothing was written"
+        raise CliError(ExitCode.CANNOT_CREATE, why) from None
+    try:
         return _staged(out, staging, config, places)
     except FileNotFoundError as error:
         missing = f"{error.filename} is not there" if error.filename else str(error)

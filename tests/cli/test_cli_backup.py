@@ -429,3 +429,10 @@ def test_the_backup_of_another_gateway_is_told_apart(filled, backed_up, securene
     result = securenet("restore", backed_up, "--nothing-since", "--config", filled.config)
     assert result.exit_code == ExitCode.USAGE
     assert "securenet/plant/gw-1" in result.stderr
+
+
+def test_a_folder_that_takes_no_files_is_named_and_not_our_hidden_one(filled, securenet):
+    result = securenet("backup", "--out", "/proc/self/b.tar", "--config", filled.config)
+    assert result.exit_code == ExitCode.CANNOT_CREATE
+    assert ".b.tar." not in result.stderr
+    assert "takes no files" in result.stderr

@@ -279,6 +279,13 @@ async def test_what_is_not_of_its_form_is_refused_with_a_hint(page, path, params
     assert body["hint"]
 
 
+async def test_a_parameter_that_is_given_twice_is_refused(page):
+    """Which of them would it be? The answer must not be taken for the other one's."""
+    for path in ("/api/log?device=a&device=b", "/api/log.csv?kind=message&kind=model", "/api/devices?q=a&q=b"):
+        async with page.get(path) as answer:
+            assert answer.status == 400, path
+
+
 async def test_without_a_journal_the_page_says_so(tmp_path):
     from aiohttp.test_utils import TestClient, TestServer  # noqa: PLC0415 -- as in conftest
 

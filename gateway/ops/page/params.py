@@ -33,13 +33,14 @@ class BadParameterError(ValueError):
 
 
 def only(params: Params, known: Collection[str]) -> None:
-    """A misspelt parameter is refused, so that nobody takes the answer for the one they asked for.
+    """A misspelt parameter, or one that is given twice, is refused: nobody is to take the answer for what they asked.
 
     Raises:
-        BadParameterError: there is one that this address does not have.
+        BadParameterError: there is one that this address does not have, or the same twice.
     """
-    if any(name not in known for name in params):
-        raise BadParameterError("name", f"one of {', '.join(sorted(known))}")
+    twice = len(params) != len(set(params))  # a query string has a name as often as it is written
+    if twice or any(name not in known for name in params):
+        raise BadParameterError("name", f"one of {', '.join(sorted(known))}, once")
 
 
 def whole(params: Params, name: str, *, low: int = 0, high: int = _INDEX_MAX) -> int | None:
