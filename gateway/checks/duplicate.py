@@ -17,6 +17,7 @@ WINDOW = 1024
 SESSIONS = 8
 _MASK = (1 << (WINDOW + 1)) - 1
 _NEVER = -1.0
+_LOST = -0.5  # below every iat, as well
 _HEAD = struct.Struct(">BBd")
 _SESSION = struct.Struct(">8sQdB")
 _VERSION = 1
@@ -68,6 +69,13 @@ class ReplayWindow:
     def has_forgotten(self) -> bool:
         """Whether a session was ever evicted. One that comes back is a new one here; its numbers may not be."""
         return self._evicted_iat != _NEVER
+
+    @classmethod
+    def lost(cls) -> ReplayWindow:
+        """An empty window in the place of one that cannot be read: it has forgotten whatever that one knew."""
+        window = cls()
+        window._evicted_iat = _LOST
+        return window
 
     def accept(self, session: bytes, seq: int, issued_at: float) -> None:
         """Remember a message that is being accepted; it must stand ``FRESH``.

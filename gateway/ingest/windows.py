@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import structlog
+
 from gateway.checks.duplicate import ReplayWindow
+
+log = structlog.get_logger("ingest")
 
 _SETTLED_GROUPS = 16
 """A window untouched for this many groups is committed and in no batch: more groups than are ever in flight."""
@@ -40,14 +44,12 @@ class WindowCache:
     def install(self, asked: Iterable[str], states: Mapping[str, bytes], group: int) -> None:
         """Add what the journal answered for ``asked``; a window that got here meanwhile is newer and stays.
 
-        Raises:
-            ValueError: the journal holds something else than a replay window.
+        One that is damaged begins anew, and the journal is asked about each message of its device from then on: a
+        fault would come back at every start, with the message that the broker keeps.
         """
         for device_id in asked:
             if device_id not in self._windows:
-                state = states.get(device_id)
-                window = ReplayWindow() if state is None else ReplayWindow.from_bytes(state)
-                self._windows[device_id] = (window, group)
+                self._windows[device_id] = (_read(device_id, states.get(device_id)), group)
 
     def use(self, device_id: str, group: int) -> ReplayWindow:
         """The window of a device that was installed; ``group`` marks it as used now."""
@@ -62,3 +64,13 @@ class WindowCache:
             if used > group - _SETTLED_GROUPS:
                 return
             del self._windows[device_id]
+
+
+def _read(device_id: str, state: bytes | None) -> ReplayWindow:
+    if state is None:
+        return ReplayWindow()
+    try:
+        return ReplayWindow.from_bytes(state)
+    except ValueError as fault:
+        log.error("device.window_damaged", device=device_id, detail=str(fault))
+        return ReplayWindow.lost()

@@ -162,6 +162,21 @@ async def test_a_session_that_comes_back_cannot_bring_its_old_messages_along(wor
         assert (await world.send(reused)).reason is RejectReason.SEQUENCE_REUSED
 
 
+async def test_a_window_that_cannot_be_read_costs_nobody_a_message_and_nothing_is_taken_twice(tmp_path, lamp):
+    class Damaging(FailingStore):
+        async def replay_states(self, device_ids):
+            return dict.fromkeys(device_ids, b"what a broken disk left")
+
+    world = World(tmp_path / "data", [lamp])
+    async with world.running():
+        assert isinstance(await world.send(lamp.message(7)), Accepted)
+    world.store_wrapper = lambda journal: Damaging(journal, [])
+    async with world.running():
+        assert isinstance(await world.send(lamp.message(8)), Accepted)
+        assert (await world.send(lamp.message(7))).reason is RejectReason.SEQUENCE_REUSED
+        assert isinstance(await world.send(lamp.message(6)), Accepted)
+
+
 async def test_windows_that_do_not_fit_in_memory_are_read_back(tmp_path):
     senders = [Sender(f"dev-{n}") for n in range(40)]
     world = World(tmp_path / "data", senders)
