@@ -124,6 +124,15 @@ class AccessReports:
                 for row, steps in changed:
                     self._take(row)
                     _tell(row, steps)
+        orphans = [
+            row
+            for attempts in self._by_nonce()
+            if in_flight(attempts)
+            and attempts[0].account != self._signer.address
+            and not 0 <= now_ms - attempts[-1].changed_ms < patience_ms
+            for row in attempts
+        ]
+        await self._write(orphans, [Step(Event.ABANDON, {"detail": "its account is not ours any more"})], now_ms)
         open_ids = {row.id for row in self._rows}
         self._offered_at = {row_id: at for row_id, at in self._offered_at.items() if row_id in open_ids}
 

@@ -155,8 +155,8 @@ class Anchoring:
             await self._replace_when_due(view, own[0][-1], self._nonce, now_ms)
         elif self.accesses is not None and self.accesses.waits:
             self._nonce = nonce = await sighting.nonce(self._account)
-            self._require_free(nonce)
-            await self.accesses.replace_when_due(view, nonce, now_ms)
+            if not self._is_behind(nonce):
+                await self.accesses.replace_when_due(view, nonce, now_ms)
         else:
             await self._seal_when_due(view, sighting, now_ms)
             await self._report_when_free(view, sighting, now_ms)

@@ -5,12 +5,14 @@ from anchor_world import Node, World
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.anvil import Checkpoint
-from support.contracts_kit import Models, id_hash
+from support.contracts_kit import Gateway, Models, id_hash
 from support.scripted_rpc import Change, ScriptedRpc
+from web3 import Web3
 
 from gateway.anchor.precheck import Accesses
 from gateway.chain.model_events import access_filter, decode_model_event
 from gateway.chain.models import Result
+from gateway.crypto.anchoring_key import AnchoringKey
 from gateway.journal import AnchorRow, ReportRow, open_reader
 
 MODEL = "pump"
@@ -190,6 +192,25 @@ async def test_a_report_behind_a_nonce_that_nobody_uses_is_owed_again_and_holds_
             assert await world.access_states() == ["abandoned", "final"]
             assert len(await world.reported()) == 1
             await world.assert_custody(foreign=1)
+
+
+@pytest.mark.parametrize("mined", [False, True])
+async def test_a_report_of_an_account_that_was_renewed_goes_out_by_the_new_one(world, mined):
+    world.node.automine(False)
+    await world.report(LOADED)
+    await world.look()
+    if not mined:
+        world.node.drop((await world.journal.newest_accesses())[0])
+    world.node.automine(True)
+    world.node.mine()
+    world.key = AnchoringKey((5000).to_bytes(32, "big"))
+    account = Web3.to_checksum_address(world.key.address)
+    world.node.chain.renew_miner(Gateway(world.name, account, number=900))
+    world.node.fund(world.key.address, 10**19)
+    await world.reopen()
+    await world.bring_home()
+    assert await world.access_states() == (["final"] if mined else ["abandoned", "final"])
+    assert len(await world.reported()) == 1
 
 
 async def test_a_report_that_no_contract_would_ever_take_is_closed_and_told_and_those_behind_it_go(world):
