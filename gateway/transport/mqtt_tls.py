@@ -163,6 +163,7 @@ async def probe(host: str, port: int, context: ssl.SSLContext | None) -> None:
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(_REFUSAL_S):
                 await writer.wait_closed()
+        writer.transport.abort()  # a broker that does not answer TLS's leave would be waited for
 
 
 def _said(error: OSError) -> str:

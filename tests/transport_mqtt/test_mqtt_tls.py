@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ipaddress
+import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +20,7 @@ from mqttium.errors import PublishRejectedError
 from support.certificates import Authority
 from support.mosquitto import Mosquitto
 
+from gateway.transport.mqtt_tls import TlsPaths, load, probe
 from gateway.transport.port import LinkState
 
 pytestmark = pytest.mark.broker
@@ -124,3 +128,22 @@ async def test_a_certificate_for_another_host_is_refused(tmp_path: Path) -> None
             assert transport.counters()["connects"] == 0
     finally:
         each.kill()
+
+
+async def test_a_trial_ends_its_connection_to_a_broker_that_falls_silent(certificates: Path) -> None:
+    """TLS takes leave of both sides; who answers no leave would be kept for another 30 s."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificates / "broker.crt", certificates / "broker.key")
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def fall_silent() -> socket.socket:
+        secured_side = context.wrap_socket(listener.accept()[0], server_side=True)
+        return socket.socket(fileno=secured_side.detach())
+
+    serving = asyncio.create_task(asyncio.to_thread(fall_silent))
+    await probe("127.0.0.1", listener.getsockname()[1], load(TlsPaths(str(certificates / "ca.crt"), "", "")))
+    with listener, await serving as silent:
+        silent.settimeout(5)
+        with contextlib.suppress(ConnectionResetError):
+            while await asyncio.to_thread(silent.recv, 4096):
+                pass
