@@ -10,6 +10,7 @@ from gateway.config.model import AnchorConfig
 GWEI: Final = 10**9
 _HEADROOM: Final = 2
 """The base fee rises by an eighth a block at most: twice it lasts for six full blocks."""
+_JOURNAL_MAX: Final = 2**63 - 1
 
 
 class Bid(NamedTuple):
@@ -27,8 +28,8 @@ class Capped(NamedTuple):
 
 
 def cap_of(config: AnchorConfig) -> int:
-    """The most that is paid for a unit of gas."""
-    return round(config.max_fee_gwei * GWEI)
+    """The most that is paid for a unit of gas, and never more than the journal can hold."""
+    return min(round(config.max_fee_gwei * GWEI), _JOURNAL_MAX)
 
 
 def first_bid(config: AnchorConfig, quote: FeeQuote) -> Bid | Capped:

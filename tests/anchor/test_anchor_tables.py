@@ -242,6 +242,7 @@ def test_examples_of_fees():
     assert fees.first_bid(CONFIG, quote._replace(base_fee_wei=60 * GWEI)) == fees.Bid(100 * GWEI, GWEI)
     assert fees.first_bid(CONFIG, quote._replace(base_fee_wei=100 * GWEI)) == fees.Capped(101 * GWEI, 100 * GWEI)
     assert fees.first_bid(CONFIG, quote._replace(base_fee_wei=None)) == fees.Bid(31 * GWEI, None)
+    assert isinstance(fees.first_bid(replace(CONFIG, max_fee_gwei=1e12), FeeQuote(2**63, 0, 0)), fees.Capped)
     assert fees.replacement(CONFIG, fees.Bid(8, 0), FeeQuote(0, 0, 0)) == fees.Bid(9, 1)
     assert fees.replacement(CONFIG, fees.Bid(9, None), FeeQuote(None, 0, 0)) == fees.Bid(11, None)
     assert fees.replacement(CONFIG, fees.Bid(99 * GWEI, 0), quote) == fees.Capped(111_375_000_000, 100 * GWEI)
