@@ -188,8 +188,9 @@ class ModelSet:
                 async with asyncio.timeout(_START_S):
                     await self._changed.wait_for(lambda: self._link is not None)
             except TimeoutError:
-                self._models, self._aside = before, aside_before
-                return ["the scoring process does not start"] * len(models)
+                if self._link is None:
+                    self._models, self._aside = before, aside_before
+                    return ["the scoring process does not start"] * len(models)
         return refusals
 
     async def run(self) -> None:
@@ -219,6 +220,8 @@ class ModelSet:
         try:
             async with self._lock:
                 models, aside = self._models, self._aside
+                if not models:
+                    return
                 try:
                     refusals = await link.load(list(models), aside, _START_S)
                 except WorkerLost as lost:
@@ -227,7 +230,7 @@ class ModelSet:
                 for model, refusal in zip(models, refusals, strict=True):
                     if refusal is not None:
                         self._aside_now(model, refusal)
-                if any(refusals):
+                if any(refusals) or self._models is not models:  # it took too long, and the swap was taken back
                     return
                 self._link = link
             async with self._changed:

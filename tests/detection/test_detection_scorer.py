@@ -26,6 +26,7 @@ from detection_kit import (
 )
 from structlog.testing import capture_logs
 
+from gateway.detection import scorer
 from gateway.detection.detector import Bounds, Detector
 from gateway.detection.frames import Operation, pack_models, request
 from gateway.detection.interpreter import smoke
@@ -109,6 +110,28 @@ async def test_windows_go_on_over_a_swap_to_a_new_version(models):
     await models.swap([window_model(version=2)])
     assert words(await models.score([message(a=0.2)])) == ["anomalous"]
     assert models.unscored == {UnscoredReason.WINDOW_SHORT: 2}
+
+
+async def test_a_child_that_comes_too_late_for_a_swap_does_not_score_with_its_models(models, monkeypatch):
+    good = mean_model()
+    other = mean_model(("x", "y"), name="other")
+    await models.swap([good])
+    load = WorkerLink.load
+
+    async def slowly(self, *words):
+        answer = await load(self, *words)
+        await asyncio.sleep(1)
+        return answer
+
+    monkeypatch.setattr(scorer, "_BACK_OFF_S", (0.3,))
+    monkeypatch.setattr(scorer, "_START_S", 0.8)
+    monkeypatch.setattr(WorkerLink, "load", slowly)
+    models._link.kill()
+    await until(lambda: models.status()["worker"] == "lost")
+    assert await models._switch((good, other)) == ["the scoring process does not start"] * 2
+    monkeypatch.undo()
+    await until(lambda: models.status()["worker"] == "up")
+    assert words(await models.score([message(x=1, y=1), message(a=1, b=1)])) == ["unscored", "anomalous"]
 
 
 async def test_a_window_is_of_one_device(models):
@@ -215,6 +238,18 @@ async def test_no_models_no_process(models):
     await until(lambda: not Path(f"/proc/{pid}").exists())
     assert await models.score([message(a=1, b=1)]) == [UNSCORED]
     assert await models.swap([mean_model()]) == [None]
+    assert words(await models.score([message(a=1, b=1)])) == ["anomalous"]
+
+
+async def test_models_that_go_before_their_process_is_back_leave_none_behind(models, monkeypatch):
+    await models.swap([mean_model()])
+    monkeypatch.setattr(scorer, "_BACK_OFF_S", (0.3,))
+    models._link.kill()
+    await until(lambda: models.status()["worker"] == "lost")
+    await models.swap([])
+    await asyncio.sleep(1.5)
+    assert models._link is None
+    await models.swap([mean_model()])
     assert words(await models.score([message(a=1, b=1)])) == ["anomalous"]
 
 
