@@ -157,20 +157,6 @@ def test_a_backup_is_never_written_over_another_file(filled, backed_up, securene
     assert backed_up.read_bytes() == before
 
 
-def test_a_disk_that_is_not_mounted_is_told_in_words(filled, securenet, tmp_path):
-    result = securenet("backup", "--out", tmp_path / "mnt" / "b.tar", "--config", filled.config)
-    assert result.exit_code == ExitCode.CANNOT_CREATE
-    assert str(tmp_path / "mnt") in result.stderr
-    assert "mounted" in result.stderr
-
-
-def test_a_registry_file_that_is_not_there_is_told_in_words(filled, securenet, tmp_path):
-    filled.registry.unlink()
-    result = securenet("backup", "--out", tmp_path / "b.tar", "--config", filled.config)
-    assert result.exit_code == ExitCode.NO_INPUT
-    assert f"{filled.registry} is not there; nothing was written" in result.stderr
-
-
 def test_a_backup_does_not_lie_on_what_it_backs_up(filled, securenet):
     result = securenet("backup", "--out", filled.data_dir / "b.tar", "--config", filled.config)
     assert result.exit_code == ExitCode.USAGE
@@ -429,10 +415,3 @@ def test_the_backup_of_another_gateway_is_told_apart(filled, backed_up, securene
     result = securenet("restore", backed_up, "--nothing-since", "--config", filled.config)
     assert result.exit_code == ExitCode.USAGE
     assert "securenet/plant/gw-1" in result.stderr
-
-
-def test_a_folder_that_takes_no_files_is_named_and_not_our_hidden_one(filled, securenet):
-    result = securenet("backup", "--out", "/proc/self/b.tar", "--config", filled.config)
-    assert result.exit_code == ExitCode.CANNOT_CREATE
-    assert ".b.tar." not in result.stderr
-    assert "takes no files" in result.stderr

@@ -373,32 +373,6 @@ async def test_a_link_follows_its_configuration_and_stays_when_it_cannot(tmp_pat
         broker.kill()
 
 
-@pytest.mark.broker
-async def test_a_reload_after_the_password_file_was_corrected_brings_the_link_up(tmp_path):
-    """No key changed: the name of the file is the same."""
-    broker = Mosquitto(tmp_path / "mosquitto", accounts=w.DEVICES).start()
-    try:
-        secret = tmp_path / "password"
-        secret.touch(0o600)
-        secret.write_text("wrong")
-        path = tmp_path / "gateway.toml"
-        mqtt = {"port": broker.port, "username": '"gateway"', "password_file": f'"{secret}"', "reconnect_max_s": 1}
-        path.write_text(toml(tmp_path, mqtt=mqtt))
-        config = parse_config(path.read_text(), path)
-        transport = w.transport_to(broker, tmp_path, password="wrong")
-        reloader = Reloader(config, Source(path, path.read_text()), [mqtt_room(transport)], check_files=lambda _: [])
-        async with w.running(transport, w.FakeIntake(), up=False):
-            await w.until(lambda: transport.status().state is LinkState.DOWN)
-            assert not (await reloader.reload()).faults
-            await asyncio.sleep(0.3)
-            assert transport.status().state is LinkState.DOWN
-            secret.write_text(w.ACCOUNTS["gateway"])
-            assert not (await reloader.reload()).faults
-            await w.until(lambda: transport.status().state is LinkState.UP)
-    finally:
-        broker.kill()
-
-
 def test_the_files_that_a_configuration_names_are_all_looked_at(tmp_path):
     missing = '"/nowhere/x"'
     text = toml(
