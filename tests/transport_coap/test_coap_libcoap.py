@@ -4,11 +4,12 @@ import asyncio
 import socket
 
 import pytest
-from coap_harness import RECEIPT, FakeIntake, eventually
+from coap_harness import RECEIPT, FakeIntake, RawClient, eventually
 from support.libcoap import coap_client, tool
 
 from gateway.config.model import LimitsConfig, ObserveConfig
 from gateway.message import Accepted, Encoding, Pushback, PushbackReason, Refused, RejectReason
+from gateway.transport.coap_wire import CON, RST, empty
 
 pytestmark = pytest.mark.libcoap
 
@@ -122,6 +123,20 @@ async def test_a_non_confirmable_post_is_answered(gateway, envelope):
     assert (out.rstrip(b"\n"), err) == (RECEIPT, "")
 
 
+async def answers_ping(port):
+    """Return when a server answers at the port: coap-client gives up at the first ICMP error."""
+    peer = RawClient(port)
+    async with asyncio.timeout(10):
+        while True:
+            peer.send(empty(CON, 1))
+            try:
+                assert (await peer.receive(0.5)).mtype == RST
+                break
+            except (ConnectionRefusedError, TimeoutError):
+                await asyncio.sleep(0.02)
+    peer.close()
+
+
 @pytest.fixture
 async def device():
     """libcoap's server as a device: resources are made by PUT and can be observed."""
@@ -132,6 +147,7 @@ async def device():
         tool("coap-server-notls"), "-A", "::1", "-p", str(port), "-d", "4", stderr=asyncio.subprocess.DEVNULL
     )
     uri = f"coap://[::1]:{port}/envelope"
+    await answers_ping(port)
 
     async def serve(path):
         out, err = await coap_client("-m", "put", "-t", "18", "-f", path, "-B", "5", uri)
