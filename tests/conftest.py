@@ -2,7 +2,6 @@
 
 import gc
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,7 @@ settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _leave_nothing_for_the_next_module():
-    """Collect what clients of ended nodes and brokers left, where they left it.
-
-    A library's socket whose peer was killed may be closed by the collector alone, which would tell whichever test it
-    interrupts, hours later and by another name.
-    """
+def _leave_nothing_to_the_collector():
+    """Collect a module's garbage at its end: what was left open is told of the module that left it."""
     yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+    gc.collect()

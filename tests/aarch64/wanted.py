@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.wheels import EXTRAS, LOCK, WHEELS, Target, closure, pins
+from benchmarks.wheels import EXTRAS, LOCK, WHEELS, Target, closure
 
 FOR_TESTS = ("hypothesis", "iniconfig", "packaging", "pluggy", "psutil", "pygments", "pytest", "pytest-asyncio",
              "pytest-timeout", "sortedcontainers")  # fmt: skip
@@ -20,7 +20,7 @@ FOR_TESTS = ("hypothesis", "iniconfig", "packaging", "pluggy", "psutil", "pygmen
 def main() -> None:
     target = Target(sys.argv[1], 28)
     environment = target.environment()
-    versions = pins(LOCK.read_text(), environment)
+    versions = target.locked(LOCK.read_text())
     missing = json.loads(WHEELS.read_text())[target.name]["missing"]
     for name in sorted({*closure(EXTRAS, environment), *FOR_TESTS} - set(missing)):
         print(f"{name}=={versions[name]}")

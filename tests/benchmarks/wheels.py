@@ -78,6 +78,10 @@ class Target(NamedTuple):
             "sys_platform": "linux",
         }
 
+    def locked(self, lock: str) -> dict[str, str]:
+        """The versions that the lock file has for its Python, with those that it has for x86-64 alone (EDHOC's)."""
+        return pins(lock, self._replace(machine="x86_64").environment())
+
 
 TARGETS = tuple(Target(python, glibc) for glibc in (28, 17) for python in ("3.11", "3.13"))
 
@@ -207,7 +211,7 @@ def ask(targets: Sequence[Target] = TARGETS) -> Figures:
     found: Figures = {}
     for target in targets:
         environment = target.environment()
-        parts, versions = needed_by(environment), pins(lock, environment)
+        parts, versions = needed_by(environment), target.locked(lock)
         unpinned = sorted(set(parts) - set(versions))
         wheels, missing = resolve(target, {name: versions[name] for name in parts if name in versions}, doubtful)
         found[target.name] = {
