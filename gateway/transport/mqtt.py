@@ -225,7 +225,7 @@ class MqttTransport:
             if self._closing.is_set():
                 return
             await self._link.serve(lambda link: self._settle(client, link, session_present=session_present))
-            if self._renewing:
+            if self._renewing and not self._closing.is_set():
                 return
             with contextlib.suppress(MQTTError, OSError, TimeoutError):
                 async with asyncio.timeout(_FAREWELL_S):

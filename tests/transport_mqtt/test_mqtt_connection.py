@@ -130,6 +130,21 @@ async def test_online_and_offline_are_retained_and_the_will_speaks_for_the_dead(
         assert (last.payload, last.retain) == (b"offline", True)
 
 
+async def test_a_stop_while_other_settings_are_taken_up_says_offline_as_well(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    transport = transport_to(broker, tmp_path)
+    async with w.client(broker, "monitor") as monitor:
+        await monitor.subscribe(w.STATUS, qos=1)
+        async with running(transport, FakeIntake()):
+            assert (await w.next_message(monitor)).payload == b"online"
+            changing = asyncio.create_task(transport._reconnected())
+            await asyncio.sleep(0)
+            await transport.close()
+            await changing
+        assert (await w.next_message(monitor)).payload == b"offline"
+
+
 async def test_a_wrong_password_is_named_and_mended_without_a_restart(broker: Mosquitto, tmp_path: Path) -> None:
     async with running(transport_to(broker, tmp_path, password="wrong"), FakeIntake(), up=False) as transport:
         await until(lambda: transport.counters()["connect_failures"] >= 2)
