@@ -1,8 +1,11 @@
 """The message layer of CoAP's server side (RFC 7252 §4), bounded, without a socket and without a clock.
 
-Every request becomes an ``Exchange``. A repeated one (same endpoint, same message id) never reaches the house twice
-while it is remembered: it gets the same datagram again. Answers ride on the acknowledgement when they are quick;
-otherwise an empty acknowledgement goes first and the answer follows as a confirmable message that is retransmitted.
+Every request becomes an ``Exchange``. A repeated one (same endpoint, same message id, same content) never reaches the
+house twice while it is remembered: it gets the same datagram again. Another content is another request: a device that
+counts its message ids from the same number at each start would otherwise get the answer to an earlier message.
+
+Answers ride on the acknowledgement when they are quick; otherwise an empty acknowledgement goes first and the answer
+follows as a confirmable message that is retransmitted.
 
 What is remembered is bounded in number, bytes and time, oldest first out. Forgetting is harmless here: a message
 that comes in again after that is a ``duplicate`` with its first receipt, byte for byte (FORMATS.md §3).
@@ -44,17 +47,23 @@ class Origin(NamedTuple):
 class Exchange:
     """One request on its way to an answer."""
 
-    __slots__ = ("answered", "confirmable", "mid", "no_response", "origin", "received_s", "reply", "token")
+    __slots__ = ("answered", "confirmable", "content", "mid", "no_response", "origin", "received_s", "reply", "token")
 
     def __init__(self, origin: Origin, request: Datagram, now_s: float) -> None:
         self.origin = origin
         self.mid = request.mid
         self.token = request.token
         self.confirmable = request.mtype == CON
+        self.content = _content(request)
         self.received_s = now_s
         self.no_response = 0
         self.answered = False
         self.reply: bytes | None = None
+
+
+def _content(request: Datagram) -> int:
+    """What a repetition has in common with the first; Python's hash is keyed, so nobody makes two meet."""
+    return hash((request.code, request.token, tuple(request.options), request.payload))
 
 
 class _Separate:
@@ -116,7 +125,7 @@ class MessageLayer:
         key = (origin.endpoint, request.mid)
         known = self._exchanges.get(key)
         if known is not None:
-            if now_s - known.received_s <= EXCHANGE_LIFETIME_S:
+            if now_s - known.received_s <= EXCHANGE_LIFETIME_S and known.content == _content(request):
                 self._repeat(known)
                 return None
             self._forget(key)

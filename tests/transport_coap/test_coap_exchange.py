@@ -95,6 +95,19 @@ def test_a_repeated_non_confirmable_request_is_dropped():
     assert [(each.mtype, each.mid) for each in sent] == [(NON, 65535)]
 
 
+@pytest.mark.parametrize("other", [{"token": b"new"}, {"payload": b"two"}, {"options": [(27, b"\x08")]}, {"code": 1}])
+def test_another_request_under_a_message_id_is_no_repetition(other):
+    under_test, sent = layer()
+    first = under_test.begin(HERE, request(7), 0.0)
+    under_test.answer(first, ANSWER, 0.1)
+    second = under_test.begin(HERE, request(7)._replace(**other), 60.0)
+    under_test.answer(second, Response(0x80), 60.1)
+    assert [(each.code, each.token) for each in sent] == [(0x44, b"tok"), (0x80, other.get("token", b"tok"))]
+    assert under_test.repeated == 0
+    assert under_test.begin(HERE, request(7)._replace(**other), 61.0) is None
+    assert len(under_test) == 1
+
+
 def test_after_its_lifetime_a_message_id_is_new_again():
     under_test, _ = layer()
     under_test.begin(HERE, request(7), 0.0)
