@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gateway import envelope as envelopes
+from gateway.envelope.decoding import decode
 from gateway.journal import CheckpointRow, Reader
 from gateway.message import Rejected
 from gateway.tlog.checkpoint import CheckpointError, VerifierKey, parse, signed_by
@@ -135,7 +135,7 @@ def _entry_fault(reader: Reader, index: int, data: bytes, report: FsckReport) ->
         return None if _dropped(reader, index) else Difference("message", index, "The message of the entry is gone.")
     if (row.device_id, row.session, row.seq) != (entry.device_id, entry.session, entry.seq):
         return Difference("message", index, "The stored message has another identity than the entry.")
-    decoded = envelopes.decode(row.envelope, None, max_bytes=ENVELOPE_BYTES_MAX)
+    decoded = decode(row.envelope, None, max_bytes=ENVELOPE_BYTES_MAX)
     if isinstance(decoded, Rejected) or decoded.digest != entry.digest:
         return Difference("message", index, "The stored envelope is not the one that the entry speaks of.")
     return None

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import click
 
-from gateway import envelope as envelopes
 from gateway.cli.options import registry_at
 from gateway.cli.output import CliError, emit, json_option
 from gateway.cli.proof_chain import Asked, answers_about, asking_a_chain
 from gateway.cli.proof_export import build_proof, export
 from gateway.cli.proof_view import tell_verification, verification_dict
 from gateway.crypto.keys import KeyRefused, PublicKey, parse_public_key
+from gateway.envelope.decoding import decode
 from gateway.message import Alg, Envelope, Rejected
 from gateway.ops.exitcodes import ExitCode
 from gateway.registry.port import RegistrySnapshot
@@ -130,7 +130,7 @@ def _verifier_key(text: str) -> VerifierKey:
 def _from_registry(file: ProofFile, snapshot: RegistrySnapshot, given: Trust) -> Trust:
     """Fill in the keys that were not given: the device's by its id and fleet, the log's by the miner bound to it."""
     device_key, log_key = given
-    envelope = envelopes.decode(file.envelope, None, max_bytes=ENVELOPE_BYTES_MAX)
+    envelope = decode(file.envelope, None, max_bytes=ENVELOPE_BYTES_MAX)
     if device_key is None and not isinstance(envelope, Rejected):
         device_key = _registered_key(snapshot, envelope)
     if log_key is None:

@@ -26,7 +26,7 @@ def quarantine() -> None:
 @quarantine.command("list")
 @click.option("--reason", type=click.Choice([reason.value for reason in RejectReason]), help="Only these.")
 @click.option("--device", help="Only messages that name this device.")
-@click.option("--after", type=click.IntRange(0), default=0, help="Only ids above this.")
+@click.option("--after", type=click.IntRange(0, 2**63 - 1), default=0, help="Only ids above this.")
 @click.option(
     "--limit", type=click.IntRange(1), default=100, show_default=True, help="At most so many, oldest first."
 )
@@ -58,7 +58,7 @@ def list_refused(  # noqa: PLR0913 -- click passes one argument for each option
 
 
 @quarantine.command("show")
-@click.argument("number", metavar="ID", type=click.IntRange(0))
+@click.argument("number", metavar="ID", type=click.IntRange(0, 2**63 - 1))
 @config_option
 @data_dir_option
 @json_option
@@ -70,7 +70,7 @@ def show(number: int, config_path: Path, data_dir: Path | None) -> None:
 
 
 @quarantine.command("export")
-@click.argument("number", metavar="ID", type=click.IntRange(0))
+@click.argument("number", metavar="ID", type=click.IntRange(0, 2**63 - 1))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The file to write; must not be there.")
 @config_option
 @data_dir_option

@@ -120,7 +120,9 @@ class AnchorConfig:
         low=0.1,
         high=86400,
     )
-    max_fee_gwei: float = key("The most that is paid for a unit of gas; above it anchoring waits.", 100.0, low=1e-9)
+    max_fee_gwei: float = key(
+        "The most that is paid for a unit of gas; above it anchoring waits.", 100.0, low=1e-9, high=1e9
+    )
     priority_fee_gwei: float = key(
         "Tip for a unit of gas on EIP-1559 chains; the chain's own wish if lower.", 2.0, low=0
     )

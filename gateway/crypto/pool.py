@@ -76,7 +76,7 @@ class CryptoPool:
     async def _serve_one_child(self) -> bool:
         """Start a child, send it what is unanswered, read answers until it ends; say whether it gave any."""
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway.crypto.worker"),
+            *(sys.executable, "-P", "-m", "gateway.crypto.worker"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )

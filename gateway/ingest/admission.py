@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from gateway import envelope
 from gateway.checks.chain import ADMISSION, ROUTING, Bench, Candidate
 from gateway.checks.rate_limit import TokenBuckets
 from gateway.config.model import Config
 from gateway.crypto.frames import Claim
+from gateway.envelope.decoding import decode
 from gateway.ingest.ticket import Ticket
 from gateway.message import RawMessage, Rejected, RejectReason
 from gateway.registry.port import RegistrySnapshot
@@ -87,7 +87,7 @@ class Admission:
 
     def _decoded(self, raw: RawMessage) -> Ticket:
         ticket = Ticket(raw)
-        decoded = envelope.decode(raw.payload, raw.declared, max_bytes=self._max_bytes)
+        decoded = decode(raw.payload, raw.declared, max_bytes=self._max_bytes)
         if isinstance(decoded, Rejected):
             ticket.rejected = decoded
         else:

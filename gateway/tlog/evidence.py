@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gateway import envelope as envelopes
 from gateway.crypto.keys import PublicKey
+from gateway.envelope.decoding import decode
 from gateway.message import Rejected
 from gateway.registry.port import Status
 from gateway.tlog.entry import EntryError, MessageEntry, parse_entry
@@ -125,7 +125,7 @@ class Subject(NamedTuple):
 
 def subject_of(proof: ProofFile) -> Subject:
     """Return the names to look up; None where the file has no message or no entry."""
-    envelope = envelopes.decode(proof.envelope, None, max_bytes=ENVELOPE_BYTES_MAX)
+    envelope = decode(proof.envelope, None, max_bytes=ENVELOPE_BYTES_MAX)
     message = None if isinstance(envelope, Rejected) else envelope
     try:
         entry = parse_entry(proof.entry)

@@ -21,9 +21,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-from gateway import envelope as envelopes
 from gateway.crypto.keys import PublicKey
 from gateway.crypto.keys import verify as verify_signature
+from gateway.envelope.decoding import decode
 from gateway.message import Envelope, Rejected
 from gateway.tlog.checkpoint import VerifierKey, signed_by
 from gateway.tlog.entry import EntryError, MessageEntry, parse_entry
@@ -102,7 +102,7 @@ def verify_file(data: bytes, trust: Trust) -> Verification:
 
 def verify(proof: ProofFile, trust: Trust) -> Verification:
     """Verify a parsed proof file under the keys that the verifier trusts."""
-    envelope = envelopes.decode(proof.envelope, None, max_bytes=ENVELOPE_BYTES_MAX)
+    envelope = decode(proof.envelope, None, max_bytes=ENVELOPE_BYTES_MAX)
     message = None if isinstance(envelope, Rejected) else envelope
     steps = (
         _envelope(envelope),
@@ -190,7 +190,11 @@ def _anchor(proof: ProofFile, anchor: Anchor) -> tuple[Step, Step]:
     )
     return (
         Step(StepName.ANCHOR_CONSISTENCY, held=not fault, sentence=sentence),
-        Step(StepName.ANCHOR_ON_CHAIN, held=None, sentence="Not established: needs a chain endpoint."),
+        Step(
+            StepName.ANCHOR_ON_CHAIN,
+            held=None,
+            sentence="Not established whether the chain has the anchored root: that needs an endpoint (--rpc).",
+        ),
     )
 
 

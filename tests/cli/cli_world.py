@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from nacl.signing import SigningKey
 
 from gateway import cbor
-from gateway import envelope as envelopes
 from gateway.config.model import JournalConfig
+from gateway.envelope.decoding import decode
 from gateway.journal import CheckpointRow, EntryRow, Group, MessageRow, QuarantineRow, TileRow, open_journal
 from gateway.message import Score
 from gateway.tlog.checkpoint import VerifierKey, checkpoint_body, note
@@ -83,7 +83,7 @@ class World:
         entries, rows, tiles, checkpoint = [], [], [], None
         for index in range(messages):
             data = envelope_of(index)
-            known = envelopes.decode(data, None, max_bytes=1 << 20)
+            known = decode(data, None, max_bytes=1 << 20)
             entry = message_entry(MessageEntry(NOW_MS, known.digest, DEVICE, SESSION, index, *Score()))
             entries.append(EntryRow(index, entry))
             rows.append(MessageRow(index, DEVICE, SESSION, index, data, b"s" * 64))

@@ -71,6 +71,17 @@ async def test_an_abandoned_question_does_not_shift_the_answers(pool):
     assert await pool.verify([claim(good=False)]) == [False]
 
 
+async def test_what_lies_in_the_folder_of_the_start_is_not_run(monkeypatch, tmp_path):
+    (tmp_path / "nacl.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    pool = CryptoPool(SEED)
+    task = asyncio.create_task(pool.run())
+    assert await pool.verify([claim()]) == [True]
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def test_a_worker_that_cannot_start_is_a_fault_and_not_a_loop(monkeypatch):
     monkeypatch.setattr("sys.executable", "/bin/false")
     with pytest.raises(CryptoWorkerLost):

@@ -21,7 +21,7 @@ from envelope_kit import (
     u,
 )
 
-from gateway.envelope import decode
+from gateway.envelope.decoding import decode
 from gateway.message import Alg, Encoding, Envelope, Rejected, RejectReason
 
 

@@ -41,12 +41,12 @@ def test_an_unterminated_string_hides_nothing_that_the_parser_would_reach():
 DEEP = """
 import sys
 sys.setrecursionlimit(1_000_000)
-from gateway import envelope
+from gateway.envelope.decoding import decode
 from gateway.envelope.readings import readings
 from gateway.registry.line import LineRefused, parse_line
 from gateway.tlog.proof import ProofError, parse
 deep = b"[" * 60_000
-print(envelope.decode(b'{"payload":' + deep, None, max_bytes=1 << 20).reason)
+print(decode(b'{"payload":' + deep, None, max_bytes=1 << 20).reason)
 print(type(readings(50, deep)).__name__)
 for parser, refusal in ((parse_line, LineRefused), (parse, ProofError)):
     try:

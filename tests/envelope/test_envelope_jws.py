@@ -15,7 +15,7 @@ from envelope_kit import (
     jws_with,
 )
 
-from gateway.envelope import decode
+from gateway.envelope.decoding import decode
 from gateway.message import Alg, Encoding, Envelope, Rejected, RejectReason
 
 

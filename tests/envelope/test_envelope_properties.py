@@ -4,7 +4,7 @@ from envelope_kit import MAX_BYTES, Said, bstr, cmap, cose, f64, head, jws, jws_
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.envelope import decode
+from gateway.envelope.decoding import decode
 from gateway.message import Encoding, Envelope, Rejected, RejectReason
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:-"

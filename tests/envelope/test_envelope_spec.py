@@ -9,7 +9,7 @@ from envelope_kit import SAID, b64, cose, digest, headers, jws_header, jws_membe
 from nacl.signing import SigningKey
 
 from gateway.crypto.keys import parse_public_key, verify
-from gateway.envelope import decode
+from gateway.envelope.decoding import decode
 from gateway.message import Alg, Envelope
 
 ROOT = Path(__file__).parent.parent.parent

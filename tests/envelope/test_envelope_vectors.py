@@ -8,7 +8,8 @@ import pytest
 
 from gateway import cbor
 from gateway.crypto.keys import parse_public_key, verify
-from gateway.envelope import cose, decode, jws
+from gateway.envelope import cose, jws
+from gateway.envelope.decoding import decode
 from gateway.message import Alg, RejectReason
 
 VECTORS = Path(__file__).parent.parent / "vectors"

@@ -6,8 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.anvil import skip_or_fail
 
-from gateway.envelope import decode
+from gateway.envelope.decoding import decode
 from gateway.message import Envelope
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -55,7 +56,7 @@ int main(int count, char **words)
 def device(tmp_path_factory):
     compiler = shutil.which("cc")
     if compiler is None:
-        pytest.skip("no C compiler (cc) here")
+        skip_or_fail("no C compiler (cc) here")
     folder = tmp_path_factory.mktemp("device")
     (folder / "device.c").write_text(SOURCE[1] + MAIN)
     strict = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror"]

@@ -18,7 +18,8 @@ import fuzz_genuine
 import fuzz_ipfs
 
 from gateway import cbor, receipt
-from gateway.envelope import decode, facts
+from gateway.envelope import facts
+from gateway.envelope.decoding import decode
 from gateway.envelope.readings import NotScorable, Readings, readings
 from gateway.message import Envelope, Rejected, RejectReason
 from gateway.registry.line import LineRefused, parse_line

@@ -7,7 +7,7 @@ from fuzz_targets import MAX_BYTES, TARGETS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.envelope import decode
+from gateway.envelope.decoding import decode
 from gateway.message import Envelope, Rejected
 
 CORPUS = Path(__file__).parent / "corpus"

@@ -9,11 +9,11 @@ from pathlib import Path
 from nacl.signing import SigningKey
 
 from gateway import cbor
-from gateway import envelope as envelopes
 from gateway.cli.proof_export import build_proof
 from gateway.config.load import parse_config
 from gateway.config.model import JournalConfig
 from gateway.crypto.keys import parse_public_key
+from gateway.envelope.decoding import decode
 from gateway.ingest.counters import Counters
 from gateway.journal import (
     AnchorRow,
@@ -102,7 +102,7 @@ def entry_at(index):
 def message_at(index, session=b"session!"):
     device_id = PUMPS[index % len(PUMPS)]
     data = envelope_of(device_id, session, index)
-    digest = envelopes.decode(data, None, max_bytes=1 << 20).digest
+    digest = decode(data, None, max_bytes=1 << 20).digest
     value = round(0.2 + 0.1 * math.sin(index / 20) + (0.6 if index % 97 == 96 else 0.0), 4)
     scored = (Verdict.UNSCORED, None, None, None)
     if index >= 20:

@@ -91,7 +91,10 @@ def test_an_anchor_is_compared_and_its_chain_left_open():
     consistency, on_chain = outcome.steps[-2:]
     assert (consistency.name, consistency.held) == (StepName.ANCHOR_CONSISTENCY, True)
     assert (on_chain.name, on_chain.held) == (StepName.ANCHOR_ON_CHAIN, None)
-    assert on_chain.sentence == "Not established: needs a chain endpoint."
+    assert (
+        on_chain.sentence
+        == "Not established whether the chain has the anchored root: that needs an endpoint (--rpc)."
+    )
 
 
 @settings(max_examples=60, deadline=None)

@@ -20,7 +20,7 @@ from tlog_world import (
 )
 
 from gateway import cbor, receipt
-from gateway import envelope as envelopes
+from gateway.envelope.decoding import decode
 from gateway.tlog import checkpoint, layout, merkle, proof, tiles, tlog_proof, verification
 from gateway.tlog.entry import RejectionsEntry, encode_entry
 from gateway.tlog.proof import ProofFile
@@ -81,7 +81,7 @@ def described(data):
 
 def examples():
     """Return name → text, without the newline at the end."""
-    digest = envelopes.decode(ENVELOPE, None, max_bytes=65_536).digest
+    digest = decode(ENVELOPE, None, max_bytes=65_536).digest
     leaves = Memory.leaves
     root = merkle.root_hash(leaves)
     body = checkpoint.checkpoint_body(ORIGIN, len(ENTRIES), root)

@@ -3,8 +3,8 @@
 from nacl.signing import SigningKey
 
 from gateway import cbor
-from gateway import envelope as envelopes
 from gateway.crypto.keys import PublicKey
+from gateway.envelope.decoding import decode
 from gateway.message import Alg, Score, Verdict
 from gateway.tlog import checkpoint, merkle, tiles, tlog_proof
 from gateway.tlog.checkpoint import VerifierKey
@@ -33,7 +33,7 @@ def envelope_of(seq=7, payload=b'{"temperature":21.5}', device=DEVICE, signing_k
 
 def entry_of(data, **changes):
     """The log entry of a device message."""
-    envelope = envelopes.decode(data, None, max_bytes=1 << 20)
+    envelope = decode(data, None, max_bytes=1 << 20)
     score = Score(Verdict.NORMAL, b"\x3d" * 32, 0.25)
     entry = MessageEntry(NOW_MS, envelope.digest, envelope.device_id, envelope.session, envelope.seq, *score)
     return message_entry(entry._replace(**changes))

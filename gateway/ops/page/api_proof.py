@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from gateway import envelope as envelopes
+from gateway.envelope.decoding import decode
 from gateway.journal import AnchorRow, Reader
 from gateway.message import Alg, Rejected
 from gateway.ops.http.keys import VIEW, problem
@@ -80,7 +80,7 @@ def _checked(data: bytes, snapshot: RegistrySnapshot) -> tuple[dict[str, Any], P
 
 def _trust(proof: ProofFile, snapshot: RegistrySnapshot) -> Trust:
     """The keys that the registry in force has for the device and for the log; None where it knows neither."""
-    envelope = envelopes.decode(proof.envelope, None, max_bytes=ENVELOPE_BYTES_MAX)
+    envelope = decode(proof.envelope, None, max_bytes=ENVELOPE_BYTES_MAX)
     device = None if isinstance(envelope, Rejected) else snapshot.device(envelope.device_id)
     if device is not None and not isinstance(envelope, Rejected) and device.fleet != envelope.fleet:
         device = None
