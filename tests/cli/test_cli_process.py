@@ -36,6 +36,13 @@ def test_help_imports_nothing_heavy():
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize(("typed", "told"), [("stauts", " Did you mean 'status'?"), ("xyz", "")])
+def test_a_misspelt_command_is_answered_with_the_nearest(typed, told):
+    done = securenet(typed)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == f"Error: No such command '{typed}'.{told}"
+
+
 @pytest.mark.parametrize("command", ["run", "check-config", "show-config", "status", "device list", "log fsck"])
 def test_a_missing_configuration_ends_with_its_code_and_no_traceback(tmp_path, command):
     done = securenet(*command.split(), "--config", tmp_path / "none.toml")
