@@ -287,13 +287,15 @@ def _compare_head(where: Path, key: bytes | None, reading: _Reading) -> int:
     except StoreRefused as refused:
         reading.findings.append(Finding(HEAD, 0, refused.problem))
         return 0
-    if head == last and last.seq:
+    # A store comes after its first head: none at all was taken away, also where a single line is left.
+    if not head.seq:
+        reading.findings.append(Finding(HEAD, 0, "it is missing: nobody knows where the audit ended"))
+        return 0
+    if head == last:
         return 0
     if reading.lines and head == reading.last_but_one:
         return 1
-    if not head.seq:
-        reading.findings.append(Finding(HEAD, 0, "it is missing: nobody knows where the audit ended"))
-    elif head.seq > last.seq:
+    if head.seq > last.seq:
         reading.find(f"lines {last.seq + 1} to {head.seq} are cut off after this one")
     elif head.seq == last.seq:
         reading.find("this line was altered: the head has another SHA-256 of it")

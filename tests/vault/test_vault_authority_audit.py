@@ -119,6 +119,17 @@ def test_a_missing_head_an_old_head_and_a_missing_audit_are_findings(ten):
         resumed(ten)
 
 
+def test_without_a_head_a_single_line_is_no_audit_be_it_the_first_one_or_a_forged_one(ten):
+    first = lines_of(ten)[:1]
+    forged = [encode_line(Event("init", detail={"by": "a stranger"}), Head(), NOW_MS) + b"\n"]
+    (ten / "audit" / "head.json").unlink()
+    for kept in (first, forged):
+        put(ten, kept)
+        assert problems(ten) == ["head.json:0 it is missing: nobody knows where the audit ended"]
+        with pytest.raises(StoreRefused, match="does not hold"):
+            resumed(ten)
+
+
 def test_lines_in_another_order_or_twice_are_found(ten):
     lines = lines_of(ten)
     for changed in ([*lines[:3], lines[4], lines[3], *lines[5:]], [*lines[:4], *lines[3:]], [b"{}\n", *lines]):
