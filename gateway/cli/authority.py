@@ -322,9 +322,7 @@ def add(  # noqa: PLR0913 -- one argument an option
 
     if (certificate is None) == (csr is None) or (csr is None) != (out is None):
         raise CliError(ExitCode.USAGE, "give --certificate, or --csr with --out")
-    lines, pem = work.add(directory, unlock(), name, certificate, csr, models)
-    if out is not None:
-        write_new(out, pem)
+    lines = work.add(directory, unlock(), name, certificate, csr, models, out)
     emit({"name": name, "toml": lines}, lambda: click.echo(lines, nl=False))
 
 

@@ -18,6 +18,7 @@ import click
 
 from gateway.cli.chain_link import Target, opened
 from gateway.cli.key_files import write_secret
+from gateway.cli.options import write_new
 from gateway.cli.output import CliError, facts, plain, table
 from gateway.config.model import ChainConfig, LoggingConfig
 from gateway.ops.exitcodes import ExitCode
@@ -294,9 +295,15 @@ def _short(line: Mapping[str, Any]) -> str:
 
 
 def add(  # noqa: PLR0913, PLR0917 -- what is said of a publisher
-    directory: Path, unlock: Unlock, name: str, certificate: Path | None, csr: Path | None, models: tuple[str, ...]
-) -> tuple[str, bytes]:
-    """Put a publisher on the list; its lines there, and its certificate in PEM."""
+    directory: Path,
+    unlock: Unlock,
+    name: str,
+    certificate: Path | None,
+    csr: Path | None,
+    models: tuple[str, ...],
+    out: Path | None,
+) -> str:
+    """Put a publisher on the list; its lines there. A certificate that was made is at ``out`` before."""
     from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415 -- beside its only use
     from cryptography.x509 import InvalidVersion, load_pem_x509_certificate  # noqa: PLC0415 -- likewise
 
@@ -311,10 +318,21 @@ def add(  # noqa: PLR0913, PLR0917 -- what is said of a publisher
             raise StoreRefused(
                 f"{certificate} is no certificate in PEM", "name the publisher's certificate"
             ) from None
-        lines = add_publisher(
-            directory, house, name=name, certificate_sha256=certificate_sha256(der), models=models, now_ms=now_ms()
-        )
-    return lines, pem
+        if out is not None:
+            write_new(out, pem)
+        try:
+            return add_publisher(
+                directory,
+                house,
+                name=name,
+                certificate_sha256=certificate_sha256(der),
+                models=models,
+                now_ms=now_ms(),
+            )
+        except (StoreRefused, OSError):
+            if out is not None:
+                out.unlink(missing_ok=True)  # of nobody, as it is on no list
+            raise
 
 
 def address(text: str) -> tuple[str, int]:

@@ -283,6 +283,22 @@ def test_people_read_the_audit_and_the_list(desk):
     )
 
 
+def test_nobody_is_put_on_the_list_where_the_certificate_cannot_be_written(desk):
+    desk.enlist("acme", "kdd")
+    before = desk.events()
+    files = ("--csr", desk.root / "acme.csr", "--out", desk.root / "acme.crt")
+    taken = desk.call("publishers", "add", "b", *files, "--model", "kdd")
+    assert (taken.exit_code, "nothing was written" in taken.json["error"]) == (ExitCode.CANNOT_CREATE, True)
+    assert "publisher-added" not in desk.events()[len(before) :]
+    files = ("--csr", desk.root / "acme.csr", "--out", desk.root / "no" / "b.crt")
+    assert desk.call("publishers", "add", "b", *files, "--model", "kdd").exit_code == ExitCode.CANNOT_CREATE
+    files = ("--csr", desk.root / "acme.csr", "--out", desk.root / "b.crt")
+    assert desk.call("publishers", "add", "acme", *files, "--model", "kdd").exit_code == ExitCode.SECRET
+    assert not (desk.root / "b.crt").exists()
+    assert desk.call("publishers", "add", "b", *files, "--model", "kdd").exit_code == ExitCode.OK
+    assert b"BEGIN CERTIFICATE" in (desk.root / "b.crt").read_bytes()
+
+
 def test_it_serves_until_it_is_told_to_end(desk, chain):
     files = desk.enlist("acme", "kdd")
     command = [
