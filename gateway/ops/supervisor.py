@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 import structlog
@@ -29,6 +29,15 @@ def next_wait_s(wait_s: float, ran_s: float) -> float:
     return _FIRST_WAIT_S if ran_s >= _HEALTHY_AFTER_S else min(_LONGEST_WAIT_S, wait_s * 2)
 
 
+def causes(fault: BaseException) -> Iterator[BaseException]:
+    """Yield what was raised in the first place: task groups hand it on in a group, and such groups in others."""
+    if isinstance(fault, BaseExceptionGroup):
+        for each in fault.exceptions:
+            yield from causes(each)
+    else:
+        yield fault
+
+
 async def supervise(
     name: str, task: Callable[[], Awaitable[None]], state: TaskState, monotonic_s: Callable[[], float]
 ) -> None:
@@ -45,7 +54,8 @@ async def supervise(
             await task()
         except Exception as fault:  # the supervisor: every other handler names what it expects
             wait_s = next_wait_s(wait_s, monotonic_s() - started_s)
-            state.state, state.last_fault = "waiting", f"{type(fault).__name__}: {fault}"
+            state.state = "waiting"
+            state.last_fault = "; ".join(dict.fromkeys(f"{type(each).__name__}: {each}" for each in causes(fault)))
             state.restarts += 1
             log.exception("task.failed", task=name, restart_in_s=wait_s)
             await asyncio.sleep(wait_s)

@@ -44,3 +44,26 @@ async def test_a_cancelled_task_is_not_restarted():
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+async def test_the_fault_that_is_kept_is_the_cause_and_not_the_group_that_hands_it_on(monkeypatch):
+    monkeypatch.setattr(supervisor, "_FIRST_WAIT_S", 0.001)
+    runs = []
+
+    async def part():
+        raise OSError("the disk is gone")
+
+    async def task():
+        runs.append(None)
+        if len(runs) == 1:
+            async with asyncio.TaskGroup() as outer:
+                outer.create_task(inner())
+
+    async def inner():
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(part())
+            tasks.create_task(part())
+
+    state = TaskState()
+    await asyncio.wait_for(supervise("t", task, state, lambda: 0.0), 5)
+    assert state.last_fault == "OSError: the disk is gone"
