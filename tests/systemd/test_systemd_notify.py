@@ -65,6 +65,18 @@ def test_a_reload_before_the_gateway_is_ready_does_not_make_it_ready(notify, man
     assert manager.heard() == []
 
 
+def test_behind_the_stop_come_signs_of_life_alone(notify, manager):
+    assert notify.ready("takes messages over coap")
+    assert notify.reloading(1)
+    assert notify.stopping(30)
+    manager.heard()
+    assert not notify.reloaded("takes messages over coap")
+    assert not notify.reloading(2)
+    assert not notify.status("waits: coap is stopped")
+    assert notify.alive(120)
+    assert manager.heard() == [["WATCHDOG=1"]]
+
+
 def test_an_abstract_socket_is_reached():
     name = f"securenet-test-{os.getpid()}"
     manager = Manager(b"\0" + name.encode())

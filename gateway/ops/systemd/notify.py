@@ -26,13 +26,15 @@ _STATUS_CHARACTERS: Final = 400
 class Notify:
     """Tells systemd how the service is. ``address`` is a path, or ``@name`` for an abstract socket; empty: nobody.
 
-    ``ready_told`` says whether systemd took READY=1.
+    ``ready_told`` says whether systemd took READY=1. Once the stop is told, only signs of life follow: the words of
+    what is taken down on purpose, or a reload that ends meanwhile, would speak over it.
     """
 
     def __init__(self, address: str = "") -> None:
         self._address = _address(address)
         self._failing = False
         self.ready_told = False
+        self._stops = False
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
@@ -46,17 +48,17 @@ class Notify:
 
     def ready(self, words: str) -> bool:
         """The service is up: only now may what is ordered after it start. Said once; repeats change the words."""
-        taken = self.send("READY=1", status(words))
+        taken = not self._stops and self.send("READY=1", status(words))
         self.ready_told = self.ready_told or taken
         return taken
 
     def status(self, words: str) -> bool:
         """How it is, in a sentence: ``systemctl status`` shows it."""
-        return self.send(status(words))
+        return not self._stops and self.send(status(words))
 
     def alive(self, extend_start_s: float | None = None) -> bool:
         """Every part has answered. While the start takes its time, systemd is asked to wait so much longer."""
-        extra = [] if extend_start_s is None else [extended(extend_start_s)]
+        extra = [] if extend_start_s is None or self._stops else [extended(extend_start_s)]
         return self.send("WATCHDOG=1", *extra)
 
     def starting(self, words: str, within_s: float) -> bool:
@@ -65,7 +67,7 @@ class Notify:
 
     def reloading(self, monotonic_us: int) -> bool:
         """A reload begins. Nothing is said before READY=1: the READY=1 that ends it would be a lie."""
-        return self.ready_told and self.send("RELOADING=1", f"MONOTONIC_USEC={monotonic_us}")
+        return self.ready_told and not self._stops and self.send("RELOADING=1", f"MONOTONIC_USEC={monotonic_us}")
 
     def reloaded(self, words: str) -> bool:
         """The reload is over, whatever came of it."""
@@ -73,6 +75,7 @@ class Notify:
 
     def stopping(self, within_s: float) -> bool:
         """The stop begins, and ends within so long: what was promised is kept first."""
+        self._stops = True
         return self.send("STOPPING=1", status("keeps its promises, and stops"), extended(within_s))
 
     def send(self, *fields: str) -> bool:
