@@ -33,12 +33,13 @@ from gateway.vault.cipher import (
 )
 from gateway.vault.ipfs import FetchTimes, NotFetched, Sources, fetch_file
 from gateway.vault.ipfs_add import Added, NotAdded, add
-from gateway.vault.ipfs_sources import StoreSource
+from gateway.vault.ipfs_sources import KuboSource, StoreSource
 from gateway.vault.manifest import Ciphertext, Manifest, Plaintext, encode_payload, sign_manifest
 from gateway.vault.publisher_check import PIECE_BYTES, Genuine, changed
 from gateway.vault.publisher_state import State, StateFile, about_of
 from gateway.vault.publisher_words import PublishRefusal, PublishRefused
 from gateway.vault.refusal import ModelRefused
+from gateway.vault.source import BlockSource
 from gateway.vault.unixfs import FileLimits, FileRefused
 from gateway.vault.wrap import WRAPPED_BYTES, Kem, Wrapped
 
@@ -259,19 +260,30 @@ class Bundler:
             raise _not_read_back("it opens, and is something else")
 
     async def _holds(self, cid: str, size: int) -> bool:
-        """Whether every block of a file is in the store, and holds."""
+        """Whether every block of a file is in the store and on the node, which an earlier run may not have named."""
+        if not await self._gives(StoreSource(self._shelf.store), cid, size):
+            return False
+        if not self._shelf.kubo:
+            return True
+        node = KuboSource(self._shelf.kubo)
+        try:
+            return await self._gives(node, cid, size)
+        finally:
+            await node.close()
+
+    async def _gives(self, source: BlockSource, cid: str, size: int) -> bool:
         found = 0
         try:
-            async with aclosing(self._parts(cid, size)) as parts:
+            async with aclosing(self._parts(cid, size, source)) as parts:
                 async for part in parts:
                     found += len(part)
         except (NotFetched, FileRefused):
             return False
         return found == size
 
-    def _parts(self, cid: str, size: int) -> AsyncGenerator[bytes, None]:
-        source = StoreSource(self._shelf.store)
-        sources = Sources([source], store=None, times=self._shelf.times, monotonic_s=self._clock.monotonic_s)
+    def _parts(self, cid: str, size: int, source: BlockSource | None = None) -> AsyncGenerator[bytes, None]:
+        asked = source or StoreSource(self._shelf.store)
+        sources = Sources([asked], store=None, times=self._shelf.times, monotonic_s=self._clock.monotonic_s)
         return fetch_file(parse_cid(cid), sources, FileLimits(file_bytes=size))
 
     def _envelope(self, state: State, ciphertext: Ciphertext, wraps: tuple[WrappedKey, ...]) -> bytes:

@@ -37,6 +37,7 @@ class IpfsGateway:
         self.sent = 0
         self.imported = b""
         self.import_status = 200
+        self.takes = False
         app = web.Application()
         app.router.add_get("/ipfs/{cid}", self._get)
         app.router.add_post("/api/v0/block/get", self._get)
@@ -66,9 +67,26 @@ class IpfsGateway:
         return await self.stream(request, (car.section(block) for block in self.walk(cid)), root=cid)
 
     async def _import(self, request: web.Request) -> web.StreamResponse:
-        """Take what is sent, and answer what the test wants answered."""
-        self.sent = len(await request.read())
+        """Take what is sent, and answer what the test wants answered; with ``takes``, as a node that keeps it."""
+        form = await request.read()
+        self.sent = len(form)
+        if self.takes:
+            (root,) = self._keep(form.split(b"\r\n\r\n", 1)[1].rsplit(b"\r\n--", 1)[0])
+            said = {"Root": {"Cid": {"/": str(root)}, "PinErrorMsg": ""}}
+            return web.json_response(said)
         return web.Response(body=self.imported, status=self.import_status)
+
+    def _keep(self, data: bytes) -> Iterable[Cid]:
+        """Take the blocks of a CAR; its roots."""
+        header = car.read_header(data)
+        assert header is not None
+        at, roots = header
+        while (head := car.section_head(data, at)) is not None:
+            start = head.data_at
+            at = start + head.data_bytes
+            if head.cid is not None:
+                self.blocks[head.cid] = data[start:at]
+        return roots
 
     async def stream(self, request: web.Request, sections: Iterable[bytes], *, root: Cid) -> web.StreamResponse:
         """Send a CAR of these sections."""

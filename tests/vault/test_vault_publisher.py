@@ -5,6 +5,7 @@ import os
 import tracemalloc
 
 import pytest
+from support.ipfs_gateway import IpfsGateway
 from support.publisher_kit import (
     DATA_KEY,
     GATEWAY,
@@ -54,6 +55,7 @@ class Bench:
         self.store = BlockStore(folder / "blocks", 1 << 30)
         self.file = StateFile(folder / "m.tflite.publication")
         self.now_ms = NOW_MS
+        self.kubo = ""
         self.seen = []
 
     def bundler(self, told=None, *, lifetime_s=DAY_S, signing=SIGNING):
@@ -61,7 +63,7 @@ class Bench:
         return Bundler(
             self.genuine,
             self.keys,
-            Shelf(self.store),
+            Shelf(self.store, self.kubo),
             signing,
             self.file,
             lifetime_s=lifetime_s,
@@ -177,6 +179,24 @@ async def test_blocks_that_went_missing_are_made_again_and_are_the_same(bench):
     assert hashlib.sha256(await bench.read(first.ciphertext.cid, first.ciphertext.size)).digest() == (
         first.ciphertext.sha256
     )
+
+
+@pytest.mark.parametrize("begun", ["ciphertext", "bundle"])
+async def test_a_node_that_is_named_later_gets_the_bundle_too(bench, begun):
+    if begun == "ciphertext":
+        bench.keys.recipients = {}
+        assert await refusal_of(bench.bundler()) is PublishRefusal.NO_GRANTS
+        bench.keys.recipients = {GATEWAY: RECIPIENT}
+    else:
+        await bench.bundler().bundle()
+    async with IpfsGateway() as node:
+        bench.kubo, node.takes = node.url, True
+        state = await bench.bundler().bundle()
+        for cid in (state.ciphertext.cid, state.manifest_cid):
+            assert parse_cid(cid) in node.blocks
+        bench.keys.asked.clear()
+        assert await bench.bundler().bundle() == state
+        assert bench.keys.asked == []
 
 
 async def test_another_key_of_the_authority_is_found(bench):
