@@ -14,6 +14,8 @@ from gateway.crypto.frames import Claim, Operation
 
 _SIGNATURE_BYTES = 64
 _RESTARTS_WITHOUT_ANSWER = 3
+_START_AGAIN_S = 1.0
+"""When the machine has no descriptor, memory or process to spare, it may have one a little later."""
 
 
 class CryptoWorkerLost(Exception):
@@ -56,15 +58,20 @@ class CryptoPool:
         """Keep a worker alive until cancelled.
 
         Raises:
-            CryptoWorkerLost: three children in a row ended without an answer.
+            CryptoWorkerLost: three children in a row could not be started, or ended without an answer.
         """
         fruitless = 0
         while True:
-            answered = await self._serve_one_child()
+            why = "ends as soon as it starts; run it by hand to see why"
+            try:
+                answered = await self._serve_one_child()
+            except OSError as fault:
+                answered, why = False, f"cannot be started: {fault.strerror}"
+                await asyncio.sleep(_START_AGAIN_S)
             fruitless = 0 if answered else fruitless + 1
             self.restarts += 1
             if fruitless >= _RESTARTS_WITHOUT_ANSWER:
-                raise CryptoWorkerLost("the signature worker ends as soon as it starts; run it by hand to see why")
+                raise CryptoWorkerLost(f"the signature worker {why}")
 
     async def _ask(self, operation: Operation, body: bytes) -> bytes:
         asked = _Asked(frames.request(operation, body), asyncio.get_running_loop().create_future())
@@ -74,7 +81,11 @@ class CryptoPool:
         return await asked.answer
 
     async def _serve_one_child(self) -> bool:
-        """Start a child, send it what is unanswered, read answers until it ends; say whether it gave any."""
+        """Start a child, send it what is unanswered, read answers until it ends; say whether it gave any.
+
+        Raises:
+            OSError: it could not be started.
+        """
         child = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "gateway.crypto.worker"),
             stdin=asyncio.subprocess.PIPE,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import Final
 
 MAX_VALUE_CHARACTERS: Final = 256
+_escape: Final = codecs.getencoder("unicode_escape")
+"""Looked up here: Python reads a codec from the disk at its first use, and a log is written also when no file opens."""
 
 
 def sanitise(text: str, limit: int = MAX_VALUE_CHARACTERS, *, keep: str = "") -> str:
@@ -21,7 +24,7 @@ def sanitise(text: str, limit: int = MAX_VALUE_CHARACTERS, *, keep: str = "") ->
         shown = "".join(
             character
             if (character.isprintable() and character != "\\") or character in keep
-            else character.encode("unicode_escape").decode("ascii")
+            else _escape(character)[0].decode("ascii")
             for character in shown
         )
     return f"{shown}… (+{rest})" if rest > 0 else shown

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 
 import pytest
 from nacl.signing import SigningKey
@@ -86,6 +87,32 @@ async def test_a_worker_that_cannot_start_is_a_fault_and_not_a_loop(monkeypatch)
     monkeypatch.setattr("sys.executable", "/bin/false")
     with pytest.raises(CryptoWorkerLost):
         await CryptoPool(SEED).run()
+
+
+async def test_a_worker_that_the_machine_has_no_room_for_is_a_fault_too(monkeypatch, tmp_path):
+    monkeypatch.setattr("gateway.crypto.pool._START_AGAIN_S", 0.01)
+    monkeypatch.setattr("sys.executable", str(tmp_path / "missing"))
+    with pytest.raises(CryptoWorkerLost, match="cannot be started: No such file"):
+        await CryptoPool(SEED).run()
+
+
+async def test_a_worker_that_cannot_be_started_at_once_is_started_a_little_later(monkeypatch, tmp_path):
+    program, real = tmp_path / "python", sys.executable
+    monkeypatch.setattr("gateway.crypto.pool._START_AGAIN_S", 0.2)
+    monkeypatch.setattr("sys.executable", str(program))
+    pool = CryptoPool(SEED)
+    task = asyncio.create_task(pool.run())
+    asked = asyncio.create_task(pool.verify([claim()]))
+    await asyncio.sleep(0.05)
+    assert not task.done()
+    started = tmp_path / "started"
+    started.write_text(f'#!/bin/sh\nexec "{real}" "$@"\n')
+    started.chmod(0o700)
+    started.rename(program)
+    assert await asked == [True]
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 def test_frames_come_back_as_they_were_packed():
