@@ -16,6 +16,8 @@ from gateway.ops.reload_rooms import mqtt_room
 from gateway.transport.mqtt import MqttTransport
 
 _READY_LOOK_S: Final = 2.0
+_ANSWER_S: Final = 4.5
+"""Whoever asks over the control socket is answered in 5 s; a registry of a large fleet takes longer."""
 
 
 class Attendance:
@@ -61,6 +63,9 @@ class Attendance:
         if mqtt is not None:
             mqtt.on_up = self._certificates.wake  # with other files perhaps, and the broker has shown its own
         self._reload_registry = reload_registry
+        self._reading = asyncio.Lock()
+        self._now: asyncio.Task[None] | None = None
+        self._next: asyncio.Task[None] | None = None
         self._is_ready = is_ready
         self.reload_wanted = asyncio.Event()
 
@@ -74,8 +79,13 @@ class Attendance:
 
     async def reload_now(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
         """Reload, and say what became of it."""
+        until_s = asyncio.get_running_loop().time() + _ANSWER_S
         answer = await self._reloader.asked()
-        await self._follow()
+        try:
+            async with asyncio.timeout_at(until_s):
+                await asyncio.shield(self._follow())
+        except TimeoutError:
+            return {"ok": True, "under_way": True} if answer["ok"] else answer
         return answer
 
     def status(self) -> dict[str, Any]:
@@ -100,12 +110,22 @@ class Attendance:
             self.reload_wanted.clear()
             with self._around():
                 await self._reloader.reload()
-                await self._follow()
+                await asyncio.shield(self._follow())
 
-    async def _follow(self) -> None:
-        """What is read anew with every reload, whatever became of the configuration."""
-        await self._reload_registry()
-        self._certificates.wake()
+    def _follow(self) -> asyncio.Task[None]:
+        """What is read anew with every reload, whatever became of the configuration; who asks no more ends nothing.
+
+        One after the other: of two that read at a time, the one that read the older file could come last.
+        """
+        if self._next is None:
+            self._next = asyncio.create_task(self._read_anew(), name="reload-registry")
+        return self._next
+
+    async def _read_anew(self) -> None:
+        async with self._reading:
+            self._now, self._next = self._next, None  # whoever asks from here on wants what is there then
+            await self._reload_registry()
+            self._certificates.wake()
 
     async def _keep_when_ready(self) -> None:
         while not self._is_ready():  # noqa: ASYNC110 -- ready is asked for, nobody announces it; over once it is

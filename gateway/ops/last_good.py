@@ -97,7 +97,7 @@ def last_good(broken_text: str, environment: Mapping[str, str] = os.environ) -> 
     """
     for data_dir in _candidates(broken_text, environment):
         path = data_dir / LAST_GOOD
-        with contextlib.suppress(OSError, UnicodeDecodeError, ConfigError):
+        with contextlib.suppress(OSError, ValueError, ConfigError):  # ValueError: no UTF-8, or a path with a NUL
             with path.open("rb") as file:
                 raw = file.read(MAX_FILE_BYTES + 1)
             text = raw[:MAX_FILE_BYTES].decode("utf-8")

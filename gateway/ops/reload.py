@@ -78,6 +78,7 @@ class Reloader:
         self._restart: tuple[str, ...] = ()
         self._faults: tuple[str, ...] = ()
         self._kept = ""
+        self._whole = "" if source.broken is not None else source.text
         self._one = asyncio.Lock()
         self._under_way: asyncio.Task[Outcome] | None = None
 
@@ -105,9 +106,10 @@ class Reloader:
             return {"ok": True, "under_way": True}
 
     async def became_ready(self) -> None:
-        """The gateway works with what it started with: keep it as the last good configuration."""
-        if self._source.broken is None and self._source.text:
-            await self._keep(self._source.text)
+        """The gateway works with what is in force: keep it as the last good configuration, where all of it is."""
+        async with self._one:
+            if self._whole:
+                await self._keep(self._whole)
 
     def status(self) -> dict[str, Any]:
         """The configuration's part of ``securenet status``."""
@@ -145,8 +147,9 @@ class Reloader:
         self.config = plan.config
         self._on_applied(plan.config)
         self._source = Source(self._source.path, text)
-        if not plan.restart:
-            await self._keep(text)
+        self._whole = "" if plan.restart else text
+        if self._whole:
+            await self._keep(self._whole)
         return Outcome(plan.live, plan.restart)
 
     async def _apply(self, plan: Plan) -> str:

@@ -233,6 +233,22 @@ async def test_what_ran_is_kept_and_found_again_when_the_file_is_broken(site):
     assert (site.data / LAST_GOOD).read_text() == site.path.read_text()
 
 
+async def test_what_waits_for_a_restart_has_not_run_and_is_not_kept_when_the_gateway_becomes_ready(site):
+    reloader = site.reloader()
+    good = site.path.read_text()
+    site.path.write_text(toml(site.data, limits={"message_bytes": 1024}))
+    assert (await reloader.reload()).restart == ("limits.message_bytes",)
+    await reloader.became_ready()
+    assert not (site.data / LAST_GOOD).exists()
+    site.path.write_text(good)
+    await reloader.reload()
+    assert (site.data / LAST_GOOD).read_text() == good
+
+
+def test_a_broken_file_whose_directory_is_no_path_has_no_last_good_one(tmp_path):
+    assert last_good('[gateway]\ndata_dir = "a\\u0000b"\nid = 7\n', {"STATE_DIRECTORY": str(tmp_path)}) is None
+
+
 def test_the_last_good_configuration_of_another_gateway_is_not_taken(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
