@@ -173,7 +173,11 @@ class Bundler:
         added = await self._add(self._ciphertext(key, state.salt, whole.update))
         ciphertext = Ciphertext(str(added.root), added.size, whole.digest())
         if state.ciphertext not in (None, ciphertext):
-            raise _not_read_back("the ciphertext of an earlier run was another one: the authority gave another key")
+            raise PublishRefused(
+                PublishRefusal.NOT_READ_BACK,
+                "the ciphertext of an earlier run was another one: the authority gave another key meanwhile",
+                f"ask the authority why; to begin anew with this key, remove {self._file.path}",
+            )
         await self._open_again(ciphertext, key)
         return state._replace(ciphertext=ciphertext)
 

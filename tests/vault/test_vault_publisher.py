@@ -205,7 +205,9 @@ async def test_another_key_of_the_authority_is_found(bench):
         path.unlink()
     bench.store = BlockStore(bench.folder / "blocks", 1 << 30)
     bench.keys.data_key = lambda _model, _version: DATA_KEY
-    assert await refusal_of(bench.bundler()) is PublishRefusal.NOT_READ_BACK
+    with pytest.raises(PublishRefused, match=r"remove .*\.publication") as refused:
+        await bench.bundler().bundle()
+    assert refused.value.reason is PublishRefusal.NOT_READ_BACK
 
 
 async def test_nothing_secret_is_in_the_state_file(bench):
