@@ -144,14 +144,13 @@ def serve(
     files = ServerFiles(*(path or directory / name for path, name in zip(paths, names, strict=True)))
     context = server_context(files)
 
-    async def serving() -> None:
+    async def serving(house: House) -> None:
         from gateway.vault.authority_service import Service  # noqa: PLC0415 -- likewise
 
         ended = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, ended.set)
         async with AsyncExitStack() as stack:
-            house = stack.enter_context(opened_house(directory, unlock, now_ms(), "serve"))
             grants = await stack.enter_async_context(grants_by(word, _SERVICE_READ_S))
             logs = configure_logging(LoggingConfig())
             stack.callback(logs.flush, everything=True)
@@ -168,7 +167,9 @@ def serve(
             if catching_up is not None:
                 catching_up.cancel()
 
-    asyncio.run(serving())
+    # The loop ends, and with it the threads that write for it, before the root key is overwritten.
+    with opened_house(directory, unlock, now_ms(), "serve") as house:
+        asyncio.run(serving(house))
 
 
 async def _catch_up(grants: Grants | None) -> None:

@@ -1,12 +1,15 @@
 """``securenet authority``: an authority made, served, asked over a gap, rotated, audited; against a real node."""
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -19,10 +22,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from support.anvil import CHAIN_ID, Anvil
 from support.contracts_kit import Chain, Gateway, Models
 
+from gateway.cli import authority_work
 from gateway.cli.main import cli
+from gateway.ops import logging as ops_logging
 from gateway.ops.exitcodes import ExitCode
+from gateway.vault import authority_service
 from gateway.vault.authority_carried import AnswerAwaited, AuthorityFiles
 from gateway.vault.authority_client import AuthorityClient, ClientFiles
+from gateway.vault.authority_house import opened
 from gateway.vault.wrap import unwrap, wrap_info
 
 DIGEST = bytes(range(32))
@@ -297,6 +304,38 @@ def test_nobody_is_put_on_the_list_where_the_certificate_cannot_be_written(desk)
     assert not (desk.root / "b.crt").exists()
     assert desk.call("publishers", "add", "b", *files, "--model", "kdd").exit_code == ExitCode.OK
     assert b"BEGIN CERTIFICATE" in (desk.root / "b.crt").read_bytes()
+
+
+def test_the_store_is_closed_after_the_last_thread_that_writes_to_it(desk, monkeypatch):
+    done = []
+
+    @contextmanager
+    def watched(*arguments):
+        with opened(*arguments) as house:
+            yield house
+        done.append("closed")
+
+    class Asked:
+        """A service that is ended while a disk is slow."""
+
+        port = 0
+
+        def __init__(self, *_):
+            pass
+
+        async def __aenter__(self):
+            asyncio.get_running_loop().run_in_executor(None, lambda: (time.sleep(0.5), done.append("written")))
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        async def __aexit__(self, *_):
+            pass
+
+    silent = SimpleNamespace(flush=lambda **_: None)
+    monkeypatch.setattr(ops_logging, "configure_logging", lambda _config: silent)
+    monkeypatch.setattr(authority_work, "opened_house", watched)
+    monkeypatch.setattr(authority_service, "Service", Asked)
+    assert desk.call("serve", "--without-grants", "--listen", "localhost:0").exit_code == ExitCode.OK
+    assert done == ["written", "closed"]
 
 
 def test_it_serves_until_it_is_told_to_end(desk, chain):
