@@ -7,7 +7,7 @@ from typing import Final
 
 MAX_VALUE_CHARACTERS: Final = 256
 _escape: Final = codecs.getencoder("unicode_escape")
-"""Looked up here: Python reads a codec from the disk at its first use, and a log is written also when no file opens."""
+"""Looked up here: Python reads a codec from the disk at its first use, and no file may open by then."""
 
 
 def sanitise(text: str, limit: int = MAX_VALUE_CHARACTERS, *, keep: str = "") -> str:
