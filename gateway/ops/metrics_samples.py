@@ -6,7 +6,8 @@ it has from the first moment is there from the first moment, at 0, so that a rat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from gateway.anchor.holds import HoldReason
@@ -131,8 +132,17 @@ def _models(models: Status) -> Iterator[Sample]:
     for running in models.get("scoring", {}).get("models", ()):
         yield Sample("securenet_model_scored_total", running["scored"], (running["model"],))
     yield Sample("securenet_models_frozen", bool(models.get("frozen")))
-    for source in models.get("sources", ()):
-        yield Sample("securenet_ipfs_source_up", not source["fault"], (source["label"],))
+    sources = models.get("sources", ())
+    for name, source in zip(_told_apart(each["label"] for each in sources), sources, strict=True):
+        yield Sample("securenet_ipfs_source_up", not source["fault"], (name,))
+
+
+def _told_apart(names: Iterable[str]) -> Iterator[str]:
+    """The second of a name is ``name (2)``: two accounts at one provider have the same host, and no key is shown."""
+    seen: Counter[str] = Counter()
+    for name in names:
+        seen[name] += 1
+        yield name if seen[name] == 1 else f"{name} ({seen[name]})"
 
 
 def _anchors(anchors: Status) -> Iterator[Sample]:
@@ -165,8 +175,9 @@ def _registry(status: Status, now_ms: int) -> Iterator[Sample]:
 
 def _chain(chain: Status) -> Iterator[Sample]:
     yield Sample("securenet_chain_up", chain["state"] == "up")
-    for endpoint in chain["endpoints"]:
-        label = (endpoint["endpoint"],)
+    endpoints = chain["endpoints"]
+    for name, endpoint in zip(_told_apart(each["endpoint"] for each in endpoints), endpoints, strict=True):
+        label = (name,)
         yield Sample("securenet_chain_endpoint_up", not endpoint["fault"], label)
         if endpoint["head_age_s"] is not None:
             yield Sample("securenet_chain_head_age_seconds", endpoint["head_age_s"], label)

@@ -169,6 +169,20 @@ async def test_what_a_gateway_has_is_shown(world):
     assert found["securenet_log_events_total", ("fate", "folded")] == 3
 
 
+async def test_two_accounts_at_one_provider_are_told_apart(world):
+    status = full_status(world.gateway.status())
+    one, other = (plain(EndpointHealth("https://rpc:443", 7, 2.5, fault)) for fault in ("", "it does not answer"))
+    status["chain"]["endpoints"] = [one, other]
+    status["models"]["sources"] = [{"label": "car a.car", "fault": "x"}, {"label": "car a.car", "fault": ""}]
+    text = page(status)
+    series = [line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")]
+    assert len(series) == len(set(series))
+    found = scraped(text)
+    assert found["securenet_chain_endpoint_up", ("endpoint", "https://rpc:443")] == 1
+    assert found["securenet_chain_endpoint_up", ("endpoint", "https://rpc:443 (2)")] == 0
+    assert found["securenet_ipfs_source_up", ("source", "car a.car (2)")] == 1
+
+
 async def test_every_metric_of_the_catalogue_is_shown_by_some_gateway(world):
     status = full_status(world.gateway.status())
     status["disk_bytes"] = 5
