@@ -16,7 +16,7 @@ from gateway.config.fault import ConfigError, Fault
 from gateway.config.load import parse_config
 from gateway.config.model import ClockConfig, Config, GatewayConfig, LimitsConfig, LogConfig
 from gateway.ingest.admission import bench
-from gateway.ops.last_good import LAST_GOOD, Source, keep, last_good
+from gateway.ops.last_good import LAST_GOOD, Source, last_good
 from gateway.ops.named_files import named_file_faults
 from gateway.ops.reload import NotApplied, Reloader, Room
 from gateway.ops.reload_keys import HOW, RESTART, changed_keys, plan_of
@@ -231,31 +231,6 @@ async def test_what_ran_is_kept_and_found_again_when_the_file_is_broken(site):
     site.path.write_text(toml(site.data, limits={"device_burst": 7}))
     await reloader.reload()
     assert (site.data / LAST_GOOD).read_text() == site.path.read_text()
-
-
-async def test_what_waits_for_a_restart_has_not_run_and_is_not_kept_when_the_gateway_becomes_ready(site):
-    reloader = site.reloader()
-    good = site.path.read_text()
-    site.path.write_text(toml(site.data, limits={"message_bytes": 1024}))
-    assert (await reloader.reload()).restart == ("limits.message_bytes",)
-    await reloader.became_ready()
-    assert not (site.data / LAST_GOOD).exists()
-    site.path.write_text(good)
-    await reloader.reload()
-    assert (site.data / LAST_GOOD).read_text() == good
-
-
-def test_a_broken_file_whose_directory_is_no_path_has_no_last_good_one(tmp_path):
-    assert last_good('[gateway]\ndata_dir = "a\\u0000b"\nid = 7\n', {"STATE_DIRECTORY": str(tmp_path)}) is None
-
-
-def test_the_last_good_configuration_of_another_gateway_is_not_taken(tmp_path):
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-    keep(tmp_path / "one", toml(tmp_path / "two"))
-    assert last_good(toml(tmp_path / "one"), {}) is None
-    keep(tmp_path / "one", "nonsense")
-    assert last_good(toml(tmp_path / "one"), {}) is None
 
 
 async def test_a_start_with_the_last_good_one_is_no_last_good_one_and_is_told(site):
