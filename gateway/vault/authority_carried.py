@@ -1,7 +1,8 @@
 """The publisher's side of the air gap: requests out, answers in, in one folder (I/O).
 
 The same calls as ``AuthorityClient`` has. The first one writes a request and ends with ``AnswerAwaited``; when the
-answer's file has been carried back into the folder, the same call returns what it holds. Nothing is asked twice.
+answer's file has been carried back into the folder, the same call returns what it holds. Nothing is asked twice, but
+for whom a key was to be wrapped, as long as that was nobody.
 """
 
 from __future__ import annotations
@@ -73,16 +74,20 @@ class AuthorityFiles:
     def wraps(self, model_id: str, version: int, ciphertext_sha256: bytes) -> tuple[WrappedKey, ...]:
         """That key, wrapped for each gateway that held a grant when the answer was made.
 
+        An answer that names none is put out of the way, so that the next call asks anew.
+
         Raises:
             AnswerAwaited, AuthorityError: as ``data_key``.
         """
-        answer = self._ask(Ask(model_id, version, ciphertext_sha256))
+        ask = Ask(model_id, version, ciphertext_sha256)
+        answer = self._ask(ask)
         assert isinstance(answer, Wraps)  # noqa: S101 -- parse_answer, for an ask with a digest
+        if not answer.wrapped:
+            self._forget(ask)
         return answer.wrapped
 
     def _ask(self, ask: Ask) -> Answer:
-        stem = hashlib.sha256(encode_ask(ask)).hexdigest()[:_STEM_DIGITS]  # an id never becomes a file name
-        request, answer, private = (self._folder / f"{stem}.{end}" for end in ("request", "answer", "private"))
+        request, answer, private = self._files(ask)
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             reply_key = self._reply_key(private)
@@ -99,6 +104,23 @@ class AuthorityFiles:
         if found is None:
             raise AnswerAwaited(request, answer)
         return read_answer(found, ask, asked, reply_key, self._authority)
+
+    def _files(self, ask: Ask) -> tuple[Path, Path, Path]:
+        """Request, answer and the request's private key."""
+        stem = hashlib.sha256(encode_ask(ask)).hexdigest()[:_STEM_DIGITS]  # an id never becomes a file name
+        return (
+            self._folder / f"{stem}.request",
+            self._folder / f"{stem}.answer",
+            self._folder / f"{stem}.private",
+        )
+
+    def _forget(self, ask: Ask) -> None:
+        request, answer, _ = self._files(ask)
+        try:
+            for each in (answer, request):
+                each.unlink(missing_ok=True)
+        except OSError as error:
+            raise AuthorityError(f"{self._folder} cannot be used: {error.strerror}") from None
 
     def _reply_key(self, path: Path) -> HpkeKey:
         """The key of one request, hybrid: what is carried by hand may lie about for twenty years."""

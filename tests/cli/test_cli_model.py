@@ -41,6 +41,21 @@ def test_a_model_is_published_over_an_air_gap_and_only_once(desk):
     assert re.search(rf"{MODEL_ID}\s+{VERSION}\s+-\s+valid\s+1\s", listed.output)
 
 
+def test_an_answer_that_names_no_gateway_is_asked_for_anew_when_there_is_a_grant(desk):
+    granted, desk.keys.recipients = desk.keys.recipients, {}
+    for _ in range(2):
+        assert desk.publish().exit_code == ExitCode.UNAVAILABLE
+        desk.carry()
+    nobody = desk.publish()
+    assert (nobody.exit_code, "no-recipients" in nobody.json["error"]) == (ExitCode.NEGATIVE, True)
+    assert desk.paid("grant", MODEL_ID, GATEWAY).exit_code == 0
+    desk.keys.recipients = granted
+    assert desk.publish().exit_code == ExitCode.UNAVAILABLE
+    desk.carry()
+    done = desk.publish()
+    assert done.exit_code == 0, done.output
+
+
 def test_a_dry_run_checks_everything_and_leaves_nothing(desk):
     before, files = desk.world.transactions(), sorted(desk.folder.rglob("*"))
     told = desk.publish("--dry-run")
