@@ -191,9 +191,8 @@ class Service:
             log.warning("authority.rate_limited", certificate=caller.certificate_sha256)
             return _refused(AuthorityRefused(Refusal.RATE_LIMITED, f"come again in {math.ceil(wait_s)} s"), wait_s)
         try:
-            body = await self._body(request)
             try:
-                ask = parse_ask(body, wraps=wraps)
+                ask = parse_ask(await self._body(request), wraps=wraps)
             except AuthorityRefused as refused:
                 await self._authority.refuse(caller, refused)
                 raise

@@ -259,6 +259,13 @@ async def test_oversized_requests_and_garbage_are_refused_and_the_service_goes_o
     assert len(await world.ask(world.client().data_key, "kdd", 1)) == 32
 
 
+@pytest.mark.parametrize("size", [10, 4097])
+async def test_a_request_that_is_refused_unread_is_in_the_audit_too(world, size):
+    assert b"malformed" in await world.raw(post("/v1/data-key", b"x" * size))
+    last = world.events()[-1]
+    assert (last["event"], last["detail"]["reason"]) == ("refused", "malformed")
+
+
 async def test_clients_that_hang_are_dropped(tmp_path, pki):
     limits = Limits(DoorLimits(handshake_s=0.3, connection_s=0.9), request_s=0.3)
     async with served(tmp_path, pki, limits) as world:
