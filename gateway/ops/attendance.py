@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
@@ -13,6 +14,7 @@ from gateway.ops.clock import ClockWatch
 from gateway.ops.last_good import Source
 from gateway.ops.reload import Reloader, Room
 from gateway.ops.reload_rooms import mqtt_room
+from gateway.ops.supervisor import TaskState, supervise
 from gateway.transport.mqtt import MqttTransport
 
 _READY_LOOK_S: Final = 2.0
@@ -70,12 +72,16 @@ class Attendance:
         self.reload_wanted = asyncio.Event()
 
     async def run(self) -> None:
-        """Attend to all of it until cancelled."""
+        """Attend to all of it until cancelled. A fault of ours in here is told, and ends no intake of messages."""
+        attended: dict[str, Callable[[], Awaitable[None]]] = {
+            "clock": self._clock.run,
+            "certificates": self._certificates.run,
+            "last-good": self._keep_when_ready,
+            "reload": self._reload_when_asked,
+        }
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._clock.run(), name="clock")
-            tasks.create_task(self._certificates.run(), name="certificates")
-            tasks.create_task(self._keep_when_ready(), name="last-good")
-            tasks.create_task(self._reload_when_asked(), name="reload")
+            for name, attend in attended.items():
+                tasks.create_task(supervise(name, attend, TaskState(), time.monotonic), name=name)
 
     async def reload_now(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
         """Reload, and say what became of it."""

@@ -46,6 +46,7 @@ def mqtt_room(transport: MqttTransport) -> Room:
 
     async def apply(config: Config) -> None:
         mqtt = config.mqtt
+        _require_host_name("mqtt.host", mqtt.host)
         try:
             password = await asyncio.to_thread(read_optional_secret, mqtt.password_file)
             key_file = str(secret_path(mqtt.key_file)) if mqtt.key_file else ""
@@ -54,6 +55,18 @@ def mqtt_room(transport: MqttTransport) -> Room:
             raise NotApplied(str(error)) from None
 
     return Room("mqtt", apply, lambda: transport.status().state is LinkState.DOWN)
+
+
+def _require_host_name(key: str, host: str) -> None:
+    """Ask what looking a name up asks first (``broker..local``, a label of 64 letters): it raises no OSError there.
+
+    Raises:
+        NotApplied: no name can be like that.
+    """
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise NotApplied(f"{key} is no host name: a label between two dots has 1 to 63 letters") from None
 
 
 class _Custody(Protocol):
@@ -152,6 +165,7 @@ def page_room(page: Page) -> Room:
     """The status page, served anew: other address, names, token."""
 
     async def apply(config: Config) -> None:
+        _require_host_name("http.host", config.http.host)
         await page.exchange(config)
 
     return Room("http", apply)

@@ -4,12 +4,16 @@ import asyncio
 import time
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.config.load import parse_config
-from gateway.ops import attendance
+from gateway.config.model import Config, GatewayConfig, HttpConfig, MqttConfig
+from gateway.ops import attendance, supervisor
 from gateway.ops.attendance import Attendance
 from gateway.ops.clock import ClockWatch
 from gateway.ops.last_good import Source
+from gateway.ops.reload import NotApplied
+from gateway.ops.reload_rooms import mqtt_room, page_room
 
 
 class Registry:
@@ -82,3 +86,42 @@ async def test_a_registry_that_takes_long_is_read_to_its_end_and_the_asker_hears
     await asyncio.sleep(0.05)
     assert registry.in_force == "old"
     assert answer == {"ok": True, "under_way": True}
+
+
+async def test_a_fault_of_ours_in_a_reload_is_told_and_ends_nothing(attended, registry, monkeypatch):
+    monkeypatch.setattr(supervisor, "_FIRST_WAIT_S", 0.01)
+    registry.may_end.set()
+    running = asyncio.create_task(attended.run())
+    read = registry.reload
+    attended._reload_registry = raises
+    with capture_logs() as logs:
+        attended.reload_wanted.set()
+        await until(lambda: any(each["event"] == "task.failed" for each in logs))
+    attended._reload_registry = read
+    attended.reload_wanted.set()
+    await until(lambda: registry.in_force == "old")
+    assert not running.done()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def raises():
+    raise KeyError("a fault of ours")
+
+
+async def until(condition):
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("host", ["broker..local", "b" * 64 + ".local"])
+async def test_a_host_that_is_no_name_is_refused_and_not_looked_up(host):
+    config = Config(
+        gateway=GatewayConfig(id="gw-1", fleet="f"), mqtt=MqttConfig(host=host), http=HttpConfig(host=host)
+    )
+    rooms = [mqtt_room(None), page_room(None)]  # neither link nor page is asked
+    for room in rooms:
+        with pytest.raises(NotApplied, match="is no host name"):
+            await room.apply(config)

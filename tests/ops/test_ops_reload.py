@@ -355,7 +355,8 @@ async def test_a_link_follows_its_configuration_and_stays_when_it_cannot(tmp_pat
             assert transport.status().state is LinkState.UP
             await w.publish(broker, 50)
             await w.until(lambda: len(intake.taken) == 50)
-            for bad in ({"password_file": str(tmp_path / "none")}, {"port": 1}, {"tls": True}):
+            no_password = {"password_file": str(tmp_path / "none")}
+            for bad in (no_password, {"port": 1}, {"tls": True}, {"host": "broker..local"}):
                 with pytest.raises(NotApplied):
                     await room.apply(dataclasses.replace(OLD, mqtt=dataclasses.replace(mqtt, **bad)))
                 assert transport.status().state is LinkState.UP
