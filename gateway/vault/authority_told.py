@@ -38,7 +38,18 @@ _SOURCE_MAX: Final = 256
 
 
 def write_grants(grants: Mapping[str, Recipients], now_ms: int, sign: Callable[[bytes], bytes]) -> bytes:
-    """What the chain says now of these models, as a file that the operator signs (Ed25519)."""
+    """What the chain says now of these models, as a file that the operator signs (Ed25519).
+
+    Raises:
+        AuthorityRefused: ``too-many-gateways``: an authority would not read it.
+    """
+    for model_id, found in grants.items():
+        if len(found.keys) > RECIPIENTS_MAX:
+            raise AuthorityRefused(
+                Refusal.TOO_MANY_GATEWAYS,
+                f"{len(found.keys)} gateways hold a grant of {model_id}, and a manifest has room for "
+                f"{RECIPIENTS_MAX}; take grants back",
+            )
     members: dict[str, object] = {
         "created": now_ms,
         "source": "; ".join(sorted({found.source for found in grants.values()}))[:_SOURCE_MAX],
@@ -47,7 +58,13 @@ def write_grants(grants: Mapping[str, Recipients], now_ms: int, sign: Callable[[
             for model_id, found in grants.items()
         },
     }
-    return write_signed(GRANTS, to_bytes(members), sign)
+    data = write_signed(GRANTS, to_bytes(members), sign)
+    if len(data) > FILE_BYTES_MAX:
+        raise AuthorityRefused(
+            Refusal.TOO_MANY_GATEWAYS,
+            f"the file would have {len(data)} bytes, and {FILE_BYTES_MAX} are read; name fewer models in one file",
+        )
+    return data
 
 
 class UnsafeFileGrants:

@@ -23,6 +23,7 @@ from gateway.vault.authority_publishers import load_publishers, parse_publishers
 from gateway.vault.authority_told import MAX_AGE_MS, UnsafeFileGrants, write_grants
 from gateway.vault.authority_words import Ask, AuthorityError, AuthorityRefused, DataKey, Refusal
 from gateway.vault.hpke_key import hybrid_key, parse_hpke_pem, x25519_pem
+from gateway.vault.manifest import RECIPIENTS_MAX
 from gateway.vault.wrap import Kem, Recipient, parse_recipient, unwrap, wrap_info
 
 OPERATOR = Ed25519PrivateKey.from_private_bytes(b"\x21" * 32)
@@ -245,6 +246,15 @@ async def test_a_file_that_is_old_unsigned_missing_or_of_another_model_says_noth
         assert "is refused" in await problem()
     path.unlink()
     assert "cannot be read" in await problem()
+
+
+def test_a_file_that_no_authority_would_read_is_not_written():
+    gateway = parse_recipient(GATEWAY_KEY)
+    hybrid = hybrid_key(bytes(32)).recipient
+    for models, gateways, key in ((1, RECIPIENTS_MAX + 1, gateway), (4, RECIPIENTS_MAX, hybrid)):
+        found = Recipients("a test", from_chain=True, keys={f"gw-{number}": key for number in range(gateways)})
+        with pytest.raises(AuthorityRefused, match="too-many-gateways"):
+            write_grants({f"m-{number}": found for number in range(models)}, NOW_MS, OPERATOR.sign)
 
 
 # --- the list ---
