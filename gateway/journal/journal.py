@@ -30,6 +30,7 @@ from gateway.journal.rows import (
     Identity,
     JournalDamaged,
     Known,
+    LeftOut,
     MaintenanceReport,
     TileRow,
 )
@@ -58,14 +59,27 @@ def entry_time_ms(entry: bytes) -> int | None:
 
 
 class Journal:
-    """An open journal; made by ``open_journal``, ended by ``close``."""
+    """An open journal; made by ``open_journal``, ended by ``close``.
 
-    def __init__(self, writer: Writer, reader: Reader, care: Reader, config: JournalConfig, lock: int) -> None:
+    ``left_out``: rows beside the log that did not come over, when its database had to be set aside.
+    """
+
+    def __init__(  # noqa: PLR0913 -- its parts, and what was found of them
+        self,
+        writer: Writer,
+        reader: Reader,
+        care: Reader,
+        config: JournalConfig,
+        lock: int,
+        *,
+        left_out: Sequence[LeftOut] = (),
+    ) -> None:
         self._writer = writer
         self._reader = reader
         self._care = care
         self._config = config
         self._lock = lock
+        self.left_out = tuple(left_out)
         self._rounds = 0
         self._write_thread = ThreadPoolExecutor(1, "journal-write")
         self._read_thread = ThreadPoolExecutor(1, "journal-read")
@@ -93,7 +107,8 @@ class Journal:
 
         Raises:
             ValueError: The entries do not continue the log, or a message has no entry: a fault of the caller.
-            IdentityTaken: An identity is in the journal already: a fault of the caller.
+            IdentityTaken: An identity is in the journal already: a fault of the caller, or of the windows that it was
+                given. Those are doubted by now (docs/spec/journal.md, rule 12).
             JournalFull: The budget is used up; push back, it clears by itself when ``maintain`` makes room.
             JournalFault: The disk did not take it; push back, the same group may be committed later.
             JournalDamaged: The database is not sound; close this journal and open it again.

@@ -18,11 +18,12 @@ from typing import NamedTuple
 
 from gateway.config.model import JournalConfig
 from gateway.journal.budget import Marks, marks_of
+from gateway.journal.doubt import doubt_windows
 from gateway.journal.inspect import Condition, Finding, disagreeing, inspect, unsynced_range
 from gateway.journal.journal import Journal
 from gateway.journal.leaves import LeavesFile, LeavesState
 from gateway.journal.reader import Reader
-from gateway.journal.rows import TILE_HASHES, Gap, JournalBusy, JournalFault, LogDamaged
+from gateway.journal.rows import TILE_HASHES, Gap, JournalBusy, JournalFault, LeftOut, LogDamaged
 from gateway.journal.salvage import (
     carry_log,
     carry_models,
@@ -80,6 +81,7 @@ class _Outcome(NamedTuple):
     migrated_from: int | None = None
     lost: tuple[Gap, ...] = ()
     doubtful_from: int | None = None
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def open_journal(directory: Path, config: JournalConfig, *, origin: str) -> Opened:
@@ -140,7 +142,7 @@ def _open(directory: Path, config: JournalConfig, origin: str, lock: int, stack:
         Reader(connect_care(database), LeavesFile.open_read_only(directory / LEAVES), directory)
     )
     return Opened(
-        Journal(writer, reader, care, config, lock),
+        Journal(writer, reader, care, config, lock, left_out=outcome.left_out),
         set_aside=outcome.set_aside,
         reason=outcome.reason,
         migrated_from=outcome.migrated_from,
@@ -200,6 +202,7 @@ def _roll_forward(connection: sqlite3.Connection, leaves: LeavesFile, size: int)
         rebuild_tiles(connection, leaves, leaves.size)
         gap = Gap(size, leaves.size, "damage")
         connection.execute("INSERT OR REPLACE INTO gaps VALUES (?, ?, ?)", gap)
+        doubt_windows(connection)  # a write-ahead log that is gone may have been folded back in part
     except BaseException:
         connection.execute("ROLLBACK")
         raise
@@ -251,6 +254,7 @@ def _start_anew(
     _remove_replacement(directory)
     connection = connect_writer(directory / REPLACEMENT, marks.wal_pages)
     lost: tuple[Gap, ...] = ()
+    left: list[LeftOut] = []
     doubtful = None
     try:
         migrate(connection)
@@ -258,12 +262,13 @@ def _start_anew(
         set_fact(connection, "origin", origin)
         if old is not None:
             carry_replay(old, connection)
-            carry_models(old, connection)
+            left += carry_models(old, connection)
         if not foreign and (nameless or unspined):
             set_fact(connection, "log_damaged", 1)
         elif not foreign and not fresh:
             doubtful = _doubtful_from(leaves)
-            lost = _continue_log(directory, connection, old, leaves, marks)
+            lost, rest = _continue_log(directory, connection, old, leaves, marks)
+            left += rest
         connection.execute("COMMIT")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # a close that cannot do it says nothing
     finally:
@@ -278,7 +283,8 @@ def _start_anew(
         leaves.start(origin)
     connection = connect_writer(directory / DATABASE, marks.wal_pages)
     reason = None if fresh else condition.value
-    return leaves, _Outcome(connection, aside, reason, lost=lost, doubtful_from=doubtful)
+    outcome = _Outcome(connection, aside, reason, lost=lost, doubtful_from=doubtful, left_out=tuple(left))
+    return leaves, outcome
 
 
 def _remove_replacement(directory: Path) -> None:
@@ -310,8 +316,8 @@ def _doubtful_from(leaves: LeavesFile) -> int | None:
 
 def _continue_log(
     directory: Path, connection: sqlite3.Connection, old: sqlite3.Connection | None, leaves: LeavesFile, marks: Marks
-) -> tuple[Gap, ...]:
-    """Carry the log over; when the leaf hashes do not hold, say so in the new database."""
+) -> tuple[tuple[Gap, ...], list[LeftOut]]:
+    """Carry the log over; when the leaf hashes do not hold, say so in the new database. Return what is lost."""
     if old is not None:
         complete_leaves(old, leaves)
     try:
@@ -319,14 +325,16 @@ def _continue_log(
     except LogDamaged:
         connection.execute("DELETE FROM tiles")
         set_fact(connection, "log_damaged", 1)
-        return ()
-    if old is not None:
-        carry_rest(old, connection)
+        return (), []
+    left = [] if old is None else carry_rest(old, connection, leaves.size)
     note = None if leaves.head is None else leaves.head.checkpoint
     if note is not None and note.text:
         connection.execute("INSERT OR IGNORE INTO checkpoints VALUES (?, ?, ?, ?)", note)
     taken = sum(path.stat().st_size for path in directory.glob(DATABASE + "*")) + other_bytes(directory)
-    return carry_log(old, connection, leaves, max(0, marks.drop_at - taken)).lost
+    lost = carry_log(old, connection, leaves, max(0, marks.drop_at - taken)).lost
+    if windows := doubt_windows(connection):
+        left.append(LeftOut("replay", windows, broken_off=False))
+    return lost, left
 
 
 def _set_aside(directory: Path, reason: str, *, with_leaves: bool) -> Path | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 TABLES = (
     """CREATE TABLE anchors (
@@ -37,6 +37,10 @@ TABLES = (
     "CREATE INDEX anchors_open ON anchors (id) WHERE is_open",
     "CREATE INDEX anchors_by_size ON anchors (size)",
 )
+SEALED: Final = "sealed"
+ON_THEIR_WAY: Final = frozenset({"signed", "broadcast", "replaced", "mined", "reverted", "displaced", "reorged"})
+ENDS: Final = frozenset({"final", "failed", "superseded", "abandoned"})
+"""The words that a salvage carries over. A sealed row is open and has no transaction yet."""
 
 
 class AnchorRow(NamedTuple):

@@ -34,7 +34,10 @@ class LogDamaged(JournalError):
 
 
 class IdentityTaken(JournalError):
-    """A (device, session, seq) of the group is in the journal already: the replay check was passed by."""
+    """A (device, session, seq) of the group is in the journal already: the replay check was passed by.
+
+    Its windows are older than the log, or a fault of ours. The next start asks the journal about every message.
+    """
 
 
 class JournalTooNew(JournalError):
@@ -132,6 +135,18 @@ class Gap(NamedTuple):
     start: int
     end: int
     reason: str
+
+
+class LeftOut(NamedTuple):
+    """Rows of a table beside the log that did not come over from a damaged database.
+
+    So many (``rows``) were read and could not be understood, or were found missing. ``broken_off``: the table could
+    not be read to its end, and nobody knows how many more there were.
+    """
+
+    table: str
+    rows: int
+    broken_off: bool
 
 
 class Usage(NamedTuple):

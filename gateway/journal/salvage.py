@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gateway.journal import accesses, outbox
+from gateway.journal import understood
 from gateway.journal.leaves import LeavesFile, is_blank
-from gateway.journal.rows import TILE_HASHES, Gap, LogDamaged
-from gateway.journal.schema import connect_reader, tile_key
+from gateway.journal.rows import TILE_HASHES, Gap, JournalDamaged, LeftOut, LogDamaged
+from gateway.journal.schema import connect_reader, journal_error, tile_key
+from gateway.tlog.entry import EntryError, MessageEntry, parse_entry
 from gateway.tlog.merkle import HASH_BYTES, leaf_hash
 from gateway.tlog.tiles import TileWriter
 
+_ROWS = 256
 _DEVICES_GUESSED = 1 << 17
+_DEVICES_MOST = 1 << 22
 _AHEAD_ROWS = 1 << 16
 _DEADLINE_S = 60.0
 _ROW_BYTES = 400
@@ -48,7 +51,16 @@ def open_old(path: Path) -> sqlite3.Connection | None:
     except sqlite3.Error:
         connection.close()
         return None
+    connection.text_factory = _text
     return connection
+
+
+def _text(data: bytes) -> str | bytes:
+    """Read a text; one that is none stays bytes, so that a row is left out for it and not all rows behind it."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
 
 
 def rows_between(old: sqlite3.Connection, sql: str, start: int, end: int) -> Iterator[tuple[Any, ...]]:
@@ -72,75 +84,87 @@ def _number(old: sqlite3.Connection, sql: str, otherwise: int) -> int:
     return otherwise if found is None or not isinstance(found[0], int) else found[0]
 
 
-def carry_replay(old: sqlite3.Connection, new: sqlite3.Connection) -> int:
-    """Copy the replay states; return how many."""
-    last = _number(old, "SELECT max(id) FROM replay", _DEVICES_GUESSED)
+def carry_replay(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
+    """Copy the replay states, as they are."""
+    last = min(_number(old, "SELECT max(id) FROM replay", _DEVICES_GUESSED), _DEVICES_MOST)
     sql = "SELECT device_id, state FROM replay WHERE id >= ? AND id < ?"
-    count = 0
     for start in range(0, last + 1, _ROWS):
-        found = list(rows_between(old, sql, start, min(last + 1, start + _ROWS)))
-        sound = [row for row in found if isinstance(row[0], str) and isinstance(row[1], bytes)]
+        found = rows_between(old, sql, start, min(last + 1, start + _ROWS))
+        sound = [row for row in found if understood.is_state(row)]
         new.executemany("INSERT OR IGNORE INTO replay (device_id, state) VALUES (?, ?)", sound)
-        count += len(sound)
-    return count
 
 
-_ROWS = 256
+class _Table(NamedTuple):
+    """A table beside the log: what is read of it, and what a row has to be to come over."""
+
+    name: str
+    query: str
+    is_understood: Callable[[understood.Row], bool]
 
 
-def carry_models(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
+def carry_models(old: sqlite3.Connection, new: sqlite3.Connection) -> list[LeftOut]:
     """Copy what was ever run of each model, the reports of it and their transactions, as far as each can be read.
 
-    The newest rows of an outbox come first: they may be on their way.
+    The newest rows of an outbox come first: they may be on their way. Return what is left out.
     """
-    for sql, insert in (
-        ("SELECT model_id, highest FROM models", "INSERT OR IGNORE INTO models VALUES (?, ?)"),
-        (
+    tables = (
+        _Table("models", "SELECT model_id, highest FROM models", understood.is_model),
+        _Table(
+            "model_versions",
             "SELECT model_id, version, manifest_sha256, state, envelope FROM model_versions",
-            "INSERT OR IGNORE INTO model_versions VALUES (?, ?, ?, ?, ?)",
+            understood.is_version,
         ),
-        (
+        _Table(
+            "model_reports",
             "SELECT id, time_ms, model_id, version, result, reason FROM model_reports ORDER BY id DESC",
-            "INSERT OR IGNORE INTO model_reports VALUES (?, ?, ?, ?, ?, ?)",
+            understood.is_report,
         ),
-        (
-            "SELECT * FROM accesses ORDER BY id DESC",
-            f"INSERT OR IGNORE INTO accesses VALUES ({accesses.PLACES})",  # noqa: S608 -- question marks
-        ),
-    ):
-        try:
-            for row in old.execute(sql):
-                new.execute(insert, row)
-        except sqlite3.Error:
-            continue
+        _Table("accesses", "SELECT * FROM accesses ORDER BY id DESC", understood.is_access),
+    )
+    return _carry(old, new, tables)
 
 
-def carry_rest(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
-    """Copy checkpoints, anchors, quarantine, gaps and the final size, each as far as it can be read."""
-    for sql, insert in (
-        (
+def carry_rest(old: sqlite3.Connection, new: sqlite3.Connection, log_size: int) -> list[LeftOut]:
+    """Copy checkpoints, anchors, quarantine, gaps and the final size, as far as each can be read.
+
+    Return what is left out.
+    """
+    tables = (
+        _Table(
+            "checkpoints",
             "SELECT size, root, text, time_ms FROM checkpoints",
-            "INSERT OR IGNORE INTO checkpoints VALUES (?, ?, ?, ?)",
+            lambda row: understood.is_checkpoint(row, log_size),
         ),
-        ("SELECT start, end, reason FROM gaps", "INSERT OR IGNORE INTO gaps VALUES (?, ?, ?)"),
-        (
+        _Table("gaps", "SELECT start, end, reason FROM gaps", lambda row: understood.is_gap(row, log_size)),
+        _Table(
+            "facts",
             "SELECT name, value FROM facts WHERE name IN ('final_size', 'log_key')",
-            "INSERT OR IGNORE INTO facts VALUES (?, ?)",
+            lambda row: understood.is_fact(row, log_size),
         ),
-        (
-            "SELECT * FROM anchors ORDER BY id DESC",
-            f"INSERT OR IGNORE INTO anchors VALUES ({outbox.PLACES})",  # noqa: S608 -- question marks,
-        ),
-        (
-            "SELECT * FROM quarantine ORDER BY id DESC",
-            "INSERT OR IGNORE INTO quarantine VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        ),
-    ):
+        _Table("anchors", "SELECT * FROM anchors ORDER BY id DESC", lambda row: understood.is_anchor(row, log_size)),
+        _Table("quarantine", "SELECT * FROM quarantine ORDER BY id DESC", understood.is_quarantined),
+    )
+    return _carry(old, new, tables)
+
+
+def _carry(old: sqlite3.Connection, new: sqlite3.Connection, tables: Sequence[_Table]) -> list[LeftOut]:
+    """Copy the rows that can be understood; return what is left out of which table."""
+    left = []
+    for table in tables:
+        count, broken_off = 0, False
         try:
-            for row in old.execute(sql):
-                new.execute(insert, row)
-        except sqlite3.Error:
-            continue
+            for row in old.execute(table.query):
+                if table.is_understood(row):
+                    places = ", ".join("?" * len(row))
+                    new.execute(f"INSERT OR IGNORE INTO {table.name} VALUES ({places})", row)  # noqa: S608 -- our own names
+                else:
+                    count += 1
+        except sqlite3.Error as error:
+            # An older version had not every table, and a damaged schema has not every name.
+            broken_off = isinstance(journal_error(error), JournalDamaged)
+        if count or broken_off:
+            left.append(LeftOut(table.name, count, broken_off))
+    return left
 
 
 def rebuild_tiles(new: sqlite3.Connection, leaves: LeavesFile, size: int) -> None:
@@ -182,10 +206,10 @@ def complete_leaves(old: sqlite3.Connection | None, leaves: LeavesFile) -> None:
         blank = {start + place for place, leaf in enumerate(hashes) if is_blank(leaf)}
         if blank:
             for index, entry in rows_between(old, sql, start, start + len(hashes)):
-                if index in blank:
+                if index in blank and isinstance(entry, bytes):
                     leaves.write_at(index, leaf_hash(entry))
     for index, entry in rows_between(old, sql, leaves.size, leaves.size + _AHEAD_ROWS):
-        if index != leaves.size:
+        if index != leaves.size or not isinstance(entry, bytes):
             break
         leaves.reserve(1)
         leaves.write_at(index, leaf_hash(entry))
@@ -218,6 +242,8 @@ def carry_log(
     """Copy the entries that hash to their leaves, the newest first, within the room and a minute; note the gaps."""
     until = time.monotonic() + _DEADLINE_S
     first = 0 if old is None else _number(old, "SELECT min(idx) FROM log", 0)
+    if not 0 <= first < leaves.size:
+        first = 0  # what a damaged page says
     missing = _Missing()
     count = used = 0
     sql = (
@@ -232,7 +258,7 @@ def carry_log(
         for row in rows_between(old, sql, start, end):
             at = (row[0] - start) * HASH_BYTES
             if isinstance(row[1], bytes) and leaf_hash(row[1]) == hashes[at : at + HASH_BYTES]:
-                sound.append(row)
+                sound.append(_as_its_entry_says(row))
         new.executemany("INSERT OR IGNORE INTO log VALUES (?, ?, ?, ?, ?, ?, ?)", sound)
         used += sum(len(row[1]) + len(row[6] or b"") + _ROW_BYTES for row in sound)
         count += len(sound)
@@ -245,6 +271,21 @@ def carry_log(
         "INSERT INTO gaps VALUES (?, ?, ?) ON CONFLICT (start) DO UPDATE SET end = max(end, excluded.end)", lost
     )
     return Salvaged(leaves.size, count, 0, lost)
+
+
+def _as_its_entry_says(row: understood.Row) -> understood.Row:
+    """The row under the identity that its entry has; what stands beside an entry is not hashed."""
+    index, entry, device_id, session, seq, signature, envelope = row
+    try:
+        said = parse_entry(entry)
+    except EntryError:
+        pass
+    else:
+        device_id = session = seq = None
+        if isinstance(said, MessageEntry):
+            device_id, session, seq = said.device_id, said.session, said.seq
+    signature, envelope = (each if isinstance(each, bytes) else None for each in (signature, envelope))
+    return index, entry, device_id, session, seq, signature, envelope
 
 
 def _subtract_policy(new: sqlite3.Connection, missing: list[tuple[int, int]]) -> tuple[Gap, ...]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from gateway.config.model import JournalConfig
 from gateway.journal import intake, outbox
 from gateway.journal.budget import PAGE_BYTES, Room, growth_bytes
+from gateway.journal.doubt import doubt_windows
 from gateway.journal.leaves import LeavesFile, LeavesState
 from gateway.journal.rows import (
     Gap,
@@ -103,7 +104,8 @@ class Writer:
 
         Raises:
             ValueError: The entries do not continue the log, or a message has no entry.
-            IdentityTaken: An identity is in the journal already.
+            IdentityTaken: An identity is in the journal already, so a window is older than the log. All of them are
+                doubted by now: the next start asks the journal, where it would have ended the same way again.
             JournalFull: The budget is used up.
             JournalFault: The disk did not take it; try the same group again later.
             JournalDamaged: The database is not sound; open the journal anew.
@@ -128,7 +130,12 @@ class Writer:
             if len(self._behind) > _BEHIND_BYTES:
                 self._append(b"")
             self._leaves.reserve((len(self._behind) + len(hashes)) // HASH_BYTES)
-            intake.execute(self._connection, flat)
+        try:
+            with self._faults():
+                intake.execute(self._connection, flat)
+        except IdentityTaken:
+            self.transact(doubt_windows)
+            raise
         self.size += len(group.entries)
         self._quarantine_end = quarantine_end
         self.room.take(growth)
@@ -207,7 +214,7 @@ class Writer:
             # executescript steps to the end without the interpreter lock; execute would stop after each page
             self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
 
-    def transact(self, change: Callable[[sqlite3.Connection], None]) -> None:
+    def transact(self, change: Callable[[sqlite3.Connection], object]) -> None:
         """Make a small change in a transaction of its own; durable when it returns.
 
         It does not ask for room: an anchor is what makes room.

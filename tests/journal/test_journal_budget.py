@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from journal_kit import ORIGIN, SMALL, entry, group, refused
 
+from gateway.checks.duplicate import ReplayWindow
 from gateway.config.model import JournalConfig
 from gateway.journal import (
     CheckpointRow,
@@ -250,7 +251,8 @@ async def test_a_disk_that_fills_while_a_database_is_repaired_costs_nothing(tiny
     directory = tiny_disk / "data"
     database, ballast = directory / "journal.db", tiny_disk / "ballast"
     journal = open_journal(directory, SMALL, origin=ORIGIN).journal
-    await journal.commit(group(0, 200, envelope=os.urandom(2000), replay=[("dev-1", b"state")]))
+    state = ReplayWindow.lost().to_bytes()
+    await journal.commit(group(0, 200, envelope=os.urandom(2000), replay=[("dev-1", state)]))
     await journal.close()
     with database.open("r+b") as file:
         file.seek(database.read_bytes().find(entry(100)) // 4096 * 4096)
@@ -262,5 +264,5 @@ async def test_a_disk_that_fills_while_a_database_is_repaired_costs_nothing(tiny
     opened = open_journal(directory, SMALL, origin=ORIGIN)
     assert opened.reason == "corrupt"
     assert sum(gap.end - gap.start for gap in opened.lost) < 10
-    assert await opened.journal.replay_states(["dev-1"]) == {"dev-1": b"state"}
+    assert await opened.journal.replay_states(["dev-1"]) == {"dev-1": state}
     await opened.journal.close()

@@ -5,6 +5,7 @@ import sqlite3
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from journal_kit import group
 
 from gateway.config.model import JournalConfig
 from gateway.journal import AccessRow, AnchorRow, IdentityCursor, IdentityRow, ReportRow, open_journal, open_reader
@@ -18,6 +19,9 @@ CURSOR = IdentityCursor("31337:0xabc", 17, bytes(32), 1_700_000_000_000)
 
 def anchor(number: int, *, size: int = 0, state: str = "sealed", is_open: bool = True, **facts) -> AnchorRow:
     return AnchorRow(number, 31337, CONTRACT, size or number, bytes(32), state, is_open, number, number, **facts)
+
+
+SIGNED = anchor(100, state="signed", account=bytes(20), nonce=7, raw=b"raw", tx_hash=bytes(32))
 
 
 def device(name: str, status: int = 1) -> IdentityRow:
@@ -111,7 +115,8 @@ async def test_more_identities_than_a_page_are_all_read(tmp_path):
 
 async def test_anchors_survive_a_database_that_had_to_be_set_aside(tmp_path):
     journal = opened(tmp_path)
-    await journal.record_anchors([anchor(1, state="final", is_open=False), anchor(2, state="signed", raw=b"raw")])
+    await journal.commit(group(0, 2))
+    await journal.record_anchors([anchor(1, state="final", is_open=False), SIGNED._replace(id=2, size=2)])
     journal._writer.suspect()
     await journal.close()
     found = open_journal(tmp_path, JournalConfig(), origin=ORIGIN)
@@ -123,8 +128,9 @@ async def test_anchors_survive_a_database_that_had_to_be_set_aside(tmp_path):
 
 async def test_of_a_damaged_outbox_the_newest_rows_are_carried_over(tmp_path):
     journal = opened(tmp_path)
+    await journal.commit(group(0, 100))
     old = [anchor(number, state="final", is_open=False)._replace(detail="x" * 500) for number in range(1, 100)]
-    await journal.record_anchors([*old, anchor(100, state="signed", raw=b"raw")])
+    await journal.record_anchors([*old, SIGNED])
     await journal.close()
     database = tmp_path / DATABASE
     held = bytearray(database.read_bytes())

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from journal_kit import ORIGIN, entry, message, refused
 
+from gateway.checks.duplicate import ReplayWindow
 from gateway.config.model import JournalConfig
 from gateway.journal import (
     CheckpointRow,
@@ -20,10 +21,12 @@ from gateway.journal import (
     open_journal,
     open_reader,
 )
+from gateway.journal.doubt import doubted
 from gateway.tlog.merkle import leaf_hash, root_hash
 from gateway.tlog.tiles import TileWriter, root_at
 
 CONFIG = JournalConfig(budget_bytes=16 << 20, quarantine_bytes=64 << 10, retention_s=60)
+LOST = ReplayWindow.lost().to_bytes()
 
 
 class JournalMachine(RuleBasedStateMachine):
@@ -73,6 +76,8 @@ class JournalMachine(RuleBasedStateMachine):
         at = len(self.entries)
         with pytest.raises(IdentityTaken):
             self.run(self.journal.commit(Group([EntryRow(at, b"x")], [known._replace(index=at)], [("a", b"not so")])))
+        of_the_log = {row.device_id for row in self.messages.values() if row.index >= self.first} & {"dev-1"}
+        self.replay = dict.fromkeys(of_the_log, LOST) | {name: doubted(state) for name, state in self.replay.items()}
 
     @rule(seconds=st.integers(0, 100))
     def time_passes(self, seconds):
