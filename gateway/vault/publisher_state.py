@@ -6,14 +6,16 @@ one manifest and one key: for anything else it is refused, never overwritten.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
+from contextlib import suppress
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
 from gateway.jsontext import DeepJsonError, require_shallow
 from gateway.vault.cid import CidError, parse_cid
@@ -80,18 +82,19 @@ class StateFile:
         return state
 
     def save(self, state: State) -> None:
-        """Write it, whole or not at all.
+        """Write it, whole or not at all, also where another run writes its own at the same time.
 
         Raises:
             PublishRefused: ``state-file``: it cannot be written.
         """
         beside = self.path.with_name(self.path.name + ".unfinished")
         try:
-            with beside.open("wb") as file:
+            with _alone(beside) as file:
+                file.truncate()
                 file.write(_encode(state))
                 file.flush()
                 os.fsync(file.fileno())
-            beside.replace(self.path)
+                beside.replace(self.path)
             folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 os.fsync(folder)
@@ -104,6 +107,21 @@ class StateFile:
 
     def _refused(self, problem: str, hint: str) -> PublishRefused:
         return PublishRefused(PublishRefusal.STATE_FILE, f"the state file {self.path} {problem}", hint)
+
+
+def _alone(path: Path) -> BinaryIO:
+    """Open a file to be written by nobody else until it is closed; whoever waits for it begins another one."""
+    while True:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                    return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
 
 
 _REMOVE: Final = "remove it, and the publication begins anew"

@@ -1,5 +1,7 @@
 """How far a publication came: the file comes back as it was written, and never stands in for another one."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,6 +32,20 @@ def test_a_state_comes_back_as_it_was_written(tmp_path_factory, state):
     assert file.load(ABOUT) is None
     file.save(state)
     assert file.load(ABOUT) == state
+
+
+def test_two_runs_at_the_same_time_leave_a_whole_state_of_one_of_them(tmp_path):
+    file, state = StateFile(tmp_path / "m.publication"), State(ABOUT, b"s" * 24, 1, 2)
+    ended = state._replace(ciphertext=Ciphertext(cid_of(b""), 7, bytes(32)), envelope=bytes(100_000))
+
+    def saved(mine):
+        for _ in range(60):
+            file.save(mine)
+            assert file.load(ABOUT) in {state, ended}
+
+    with ThreadPoolExecutor(2) as runs:
+        assert list(runs.map(saved, (state, ended))) == [None, None]
+    assert [path.name for path in tmp_path.iterdir()] == ["m.publication"]
 
 
 def test_the_state_of_another_publication_is_refused_and_left_alone(tmp_path):
