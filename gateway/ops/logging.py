@@ -107,8 +107,10 @@ class LibraryHandler(logging.Handler):
             message = record.getMessage()
         except (TypeError, ValueError, KeyError):
             message = str(record.msg)
-        logger = structlog.get_logger()
-        logger.log(min(record.levelno, logging.ERROR), "library", library=record.name, message=message)
+        facts: dict[str, Any] = {"library": record.name, "message": message}
+        if record.name == "asyncio" and record.exc_info and record.exc_info[0] is not None:
+            facts["exc_info"] = record.exc_info  # of a task that nobody waits for: a fault of ours, told nowhere else
+        structlog.get_logger().log(min(record.levelno, logging.ERROR), "library", **facts)
 
 
 class Logging:

@@ -1,3 +1,5 @@
+import asyncio
+import gc
 import io
 import json
 import logging
@@ -112,3 +114,18 @@ def test_the_pretty_form_escapes_too(restored):
     structlog.get_logger().info("x.y", peer="\x1b[31m\n")
     assert stream.getvalue().count("\n") == 1
     assert "\\x1b[31m\\n" in stream.getvalue()
+
+
+async def test_a_fault_of_a_task_that_nobody_waits_for_is_told_with_its_place(lines):
+    async def serves_somebody():
+        raise KeyError("k" * 200)
+
+    task = asyncio.create_task(serves_somebody())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    del task
+    gc.collect()
+    (event,) = lines()
+    assert (event["library"], event["level"]) == ("asyncio", "error")
+    assert "in serves_somebody" in event["exception"]
+    assert event["exception"].endswith("KeyError: '" + "k" * 200 + "'")
