@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -39,6 +40,9 @@ def run(context: click.Context, config_path: Path, *, fallback: bool) -> None:
 
     The log goes to standard error; [logging] chooses its form.
     """
+    # SIGHUP ends a process by default, and systemd holds that for a clean end: it would not start the gateway again.
+    # One that comes while the gateway starts asks for what the start reads anyway.
+    signal.signal(signal.SIGHUP, lambda _number, _frame: None)
     from gateway import app  # noqa: PLC0415 -- transports and all: a broken config is told before they load
 
     config, source = _configuration(config_path, fallback=fallback)
