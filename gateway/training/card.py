@@ -19,6 +19,8 @@ from gateway.training.export import spec_json
 
 LIBRARIES: Final = ("tensorflow", "tensorflow-cpu", "keras", "scikit-learn", "numpy", "ai-edge-litert")
 
+FALSE_ALARMS: Final = frozenset({"false_alarms", "attack_false_alarms"})
+
 
 class Training(NamedTuple):
     """On what: the set's name, where it is from, its licence, who to cite, and the digest of the files used."""
@@ -71,10 +73,12 @@ def record(card: Card, model: bytes, spec: ModelSpec) -> str:
     """The training record as JSON: the card, the digests of the model and its spec, and the libraries.
 
     Raises:
-        CardRefused: the licence, the protocol or every figure is missing.
+        CardRefused: the licence, the protocol, every figure or every false-alarm rate is missing.
     """
     if not card.training.licence or not card.figures or not all(item.protocol for item in card.figures):
         raise CardRefused("a card names the licence of its data, and its figures with their protocol")
+    if not any(FALSE_ALARMS & item.values.keys() for item in card.figures):
+        raise CardRefused("a card says how often normal rows alarm: a figure named false_alarms")
     told = {
         "card": 1,
         "model_id": card.model_id,

@@ -127,3 +127,10 @@ def test_a_card_without_licence_or_figures_is_refused(tmp_path, lacking):
     with pytest.raises(card.CardRefused, match="licence"):
         card.write(tmp_path, lacking, b"model", SPEC)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_card_that_says_nothing_of_false_alarms_is_refused(tmp_path):
+    boasting = CARD._replace(figures=[card.Figure("held-out rows", "five folds", {"recall": 0.9})])
+    with pytest.raises(card.CardRefused, match="false_alarms"):
+        card.write(tmp_path, boasting, b"model", SPEC)
+    assert not list(tmp_path.iterdir())
