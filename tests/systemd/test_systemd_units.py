@@ -47,6 +47,11 @@ def test_systemd_finds_no_fault_but_the_two_keys_that_it_does_not_know_yet(tmp_p
     assert faults == []
 
 
+def test_an_end_by_sighup_is_no_clean_end():
+    """So systemd takes it (systemd.service(5)): a reload asked for in the first moment would be the last."""
+    assert values(GATEWAY, "RestartForceExitStatus") == ["SIGHUP"]
+
+
 def test_it_is_not_started_again_where_that_would_not_help():
     (line,) = values(GATEWAY, "RestartPreventExitStatus")
     assert {int(code) for code in line.split()} == {
