@@ -179,6 +179,8 @@ def _metrics(figures: object) -> dict[str, float]:
                 label = f"{figure['on']}: {name}"
                 if len(label.encode("utf-8", "replace")) > TEXT_BYTES_MAX or not label.isprintable():
                     raise _bad_record(f"a figure's name has at most {TEXT_BYTES_MAX} bytes, all of them printable")
+                if label in found:
+                    raise _bad_record("two figures are of the same name on the same rows: name them apart")
                 found[label] = float(min(max(value, -1e308), 1e308))
     if len(found) > METRICS_MAX:
         raise _bad_record(f"it has more than {METRICS_MAX} figures")

@@ -43,7 +43,7 @@ async def test_a_genuine_model_is_let_through_with_the_digests_of_its_pieces(tmp
     genuine = await check_genuine(write_model(tmp_path), "pump", 3)
     assert genuine.pieces == (hashlib.sha256(GOOD).digest(),)
     assert genuine.spec == spec_of()
-    assert genuine.record.metrics == {"one row: accuracy": 1.0}
+    assert genuine.record.metrics == {"one row: accuracy": 1.0, "one row: false_alarms": 0.0}
     assert genuine.record.card_sha256 == hashlib.sha256(CARD).digest()
 
 
@@ -135,6 +135,7 @@ async def test_a_model_that_litert_does_not_take_is_refused(tmp_path):
         {"training": {"licence": "CC0", "digest": "x"}},
         {"figures": []},
         {"figures": [{"on": "x"}]},
+        {"figures": [{"on": "x", "protocol": one, "accuracy": 0.9} for one in ("by row", "by vector")]},
         {"figures": [{"on": "x" * 300, "protocol": "y", "accuracy": 1}]},
         {"figures": [{"on": str(n), "protocol": "y", "accuracy": 1} for n in range(65)]},
     ],
