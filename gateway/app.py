@@ -53,7 +53,7 @@ from gateway.ops.logging import Logging
 from gateway.ops.reload import Room
 from gateway.ops.reload_rooms import chain_room, ipfs_room, quiet_rooms
 from gateway.ops.status import status_report
-from gateway.ops.supervisor import TaskState, supervise
+from gateway.ops.supervisor import TaskState, causes, supervise
 from gateway.ops.systemd.notify import Notify
 from gateway.ops.systemd.probes import gateway_probes
 from gateway.ops.upkeep import JournalCare, Publication
@@ -91,6 +91,7 @@ class Gateway:
         self._public_key = crypto_sign_seed_keypair(parts.log_key_seed)[0]
         self._crypto = CryptoPool(parts.log_key_seed)
         self._stopping = asyncio.Event()
+        self._all_committed = False
 
         receipts = ReceiptWriter(config.origin)
         self._bench = measured = bench(config)
@@ -238,14 +239,15 @@ class Gateway:
                 for task in (crypto, care, operations, telling, custody, publisher, *running):
                     task.cancel()
         except* (JournalDamaged, JournalFault, CryptoWorkerLost) as faults:
-            for fault in faults.exceptions:
-                log.error("gateway.fault", detail=str(fault))
+            for detail in dict.fromkeys(str(fault) for fault in causes(faults)):
+                log.error("gateway.fault", detail=detail)
             exit_code = ExitCode.UNAVAILABLE
         finally:
             await self._custody.close()
             with contextlib.suppress(JournalFault, JournalDamaged):
                 await self._journal.close()
-            self._operations.close()
+            if self._all_committed:
+                self._operations.close()
         log.info("gateway.stopped", log_size=self._ledger.size)
         return exit_code
 
@@ -259,6 +261,7 @@ class Gateway:
         try:
             async with asyncio.timeout(self.config.ingest.shutdown_s):
                 await asyncio.shield(ingest)
+                self._all_committed = True
                 for transport in self._transports:
                     await transport.close()
         except TimeoutError:

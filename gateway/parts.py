@@ -78,6 +78,8 @@ def tell_how_the_journal_opened(opened: Opened) -> None:
         log.error("journal.set_aside", path=str(opened.set_aside), reason=opened.reason)
     for gap in opened.lost:
         log.error("journal.entries_lost", start=gap.start, end=gap.end, reason=gap.reason)
+    for left in opened.journal.left_out:
+        log.error("journal.rows_left_out", table=left.table, rows=left.rows, broken_off=left.broken_off)
     if opened.doubtful_from is not None:
         log.error("journal.doubtful", start=opened.doubtful_from)
     if opened.log_damaged:

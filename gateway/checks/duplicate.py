@@ -74,8 +74,12 @@ class ReplayWindow:
     def lost(cls) -> ReplayWindow:
         """An empty window in the place of one that cannot be read: it has forgotten whatever that one knew."""
         window = cls()
-        window._evicted_iat = _LOST
+        window.doubt()
         return window
+
+    def doubt(self) -> None:
+        """Hold nothing for fresh from now on by this window alone: the log may have gone ahead of it."""
+        self._evicted_iat = max(self._evicted_iat, _LOST)
 
     def accept(self, session: bytes, seq: int, issued_at: float) -> None:
         """Remember a message that is being accepted; it must stand ``FRESH``.

@@ -69,9 +69,18 @@ def _gateway(table: GatewayConfig) -> Found:
         yield "gateway.log_key_file", "is empty", "securenet key create writes a key; name it here"
 
 
+def _host(key: str, host: str) -> Found:
+    """What looking a name up asks first; it raises no OSError there."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        yield key, "is no host name", "a label between two dots has 1 to 63 letters"
+
+
 def _mqtt(table: MqttConfig) -> Found:
     if not table.host:
         yield "mqtt.host", "is empty", "name the broker, or set mqtt.enabled = false"
+    yield from _host("mqtt.host", table.host)
     if bool(table.cert_file) != bool(table.key_file):
         alone, other = ("cert_file", "key_file") if table.cert_file else ("key_file", "cert_file")
         yield f"mqtt.{alone}", f"stands without {other}", "a client certificate needs both"
@@ -96,6 +105,7 @@ def _mqtt(table: MqttConfig) -> Found:
 def _http(table: HttpConfig) -> Found:
     if not table.host:
         yield "http.host", "is empty", 'write "127.0.0.1"; a reverse proxy on this machine may show it to others'
+    yield from _host("http.host", table.host)
     if table.token_file and not is_loopback(table.host):
         yield (
             "http.token_file",
@@ -107,6 +117,7 @@ def _http(table: HttpConfig) -> Found:
 def _coap(table: CoapConfig) -> Found:
     if not table.host:
         yield "coap.host", "is empty", 'write "::" to listen on every address'
+    yield from _host("coap.host", table.host)
     seen: set[str] = set()
     for index, each in enumerate(table.observe):
         if each.uri in seen:

@@ -14,8 +14,6 @@ from typing import Final
 from gateway.checks.duplicate import ReplayWindow
 
 _LOST: Final = ReplayWindow.lost().to_bytes()
-_FORGOTTEN_AT: Final = 2
-"""An empty window is all head: version, number of sessions, and what was forgotten."""
 _ROWS: Final = 1024
 
 
@@ -25,9 +23,8 @@ def doubted(state: bytes) -> bytes:
         window = ReplayWindow.from_bytes(state)
     except ValueError:
         return _LOST
-    if window.has_forgotten:
-        return state
-    return state[:_FORGOTTEN_AT] + _LOST[_FORGOTTEN_AT:] + state[len(_LOST) :]
+    window.doubt()
+    return window.to_bytes()
 
 
 def doubt_windows(connection: sqlite3.Connection) -> int:

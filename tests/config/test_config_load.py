@@ -152,6 +152,9 @@ BAD = {
         HEAD + '[mqtt]\nhost = "192.0.2.1"\nusername = "u"\npassword_file = "p"\n',
         [(7, "mqtt.password_file", "clear text")],
     ),
+    "a broker that is no name": (HEAD + '[mqtt]\nhost = "broker..local"\n', [(5, "mqtt.host", "no host name")]),
+    "a page on no name": (HEAD + f'[http]\nhost = "{"a" * 64}"\n', [(5, "http.host", "no host name")]),
+    "devices at no name": (HEAD + '[coap]\nhost = ".a"\n', [(5, "coap.host", "no host name")]),
     "a password for nobody": (HEAD + '[mqtt]\npassword_file = "p"\n', [(5, "mqtt.password_file", "username")]),
     "waits the wrong way round": (
         HEAD + "[mqtt]\nreconnect_min_s = 9\nreconnect_max_s = 5\n",

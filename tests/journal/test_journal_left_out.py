@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from journal_kit import ORIGIN, SMALL, entry, group, refused
+from structlog.testing import capture_logs
 
 from gateway.anchor.access import AccessRow
 from gateway.anchor.lifecycle import ENDS, TABLE, State
@@ -26,6 +27,7 @@ from gateway.journal import (
     understood,
 )
 from gateway.journal.schema import DATABASE
+from gateway.parts import tell_how_the_journal_opened
 from gateway.tlog.merkle import leaf_hash, root_hash
 
 SIZE = 20
@@ -222,3 +224,16 @@ def test_whatever_the_disk_left_is_judged_and_raises_nothing(row):
     ]
     for judge, width in judges:
         assert judge(tuple(row[:width])) in {True, False}
+
+
+async def test_what_was_left_out_is_told_by_table(folder):
+    damage(folder, "UPDATE anchors SET state = 'sealled' WHERE id = 1")
+    opened = open_journal(folder, SMALL, origin=ORIGIN)
+    with capture_logs() as logs:
+        tell_how_the_journal_opened(opened)
+    await opened.journal.close()
+    told = [each for each in logs if each["event"] == "journal.rows_left_out"]
+    assert [(each["table"], each["rows"], each["log_level"]) for each in told] == [
+        ("anchors", 1, "error"),
+        ("replay", 7, "error"),
+    ]
