@@ -10,7 +10,7 @@ from gateway.chain.port import Block, LogFilter, LogRecord, SendKind, TxReceipt
 
 HASHES = st.binary(min_size=32, max_size=32)
 ADDRESSES = st.binary(min_size=20, max_size=20)
-NUMBERS = st.integers(0, 2**64 - 1)
+NUMBERS = st.integers(0, 2**wire.COUNT_BITS - 1)
 JSON = st.recursive(
     st.none()
     | st.booleans()
@@ -170,6 +170,13 @@ def test_a_filter_is_written_as_nodes_read_it():
         "topics": [["0x" + 32 * "02"], None, ["0x" + 32 * "03", "0x" + 32 * "04"]],
     }
     assert wire.log_filter(EVERYTHING, 1, 2) == {"fromBlock": "0x1", "toBlock": "0x2"}
+
+
+@given(st.integers(2**wire.COUNT_BITS, 2**256 - 1), st.sampled_from(["gasUsed", "blockNumber"]))
+def test_a_receipt_with_a_number_that_the_journal_cannot_hold_is_refused(number, member):
+    said = receipt_json(TxReceipt(bytes(32), 9, bytes(32), True, 21_000, PRICE, ()))
+    assert refused(wire.receipt, said | {member: hex(number)}, bytes(32), PRICE)
+    assert refused(wire.price, said | {"effectiveGasPrice": hex(number)})
 
 
 @given(events(), HASHES, HASHES, NUMBERS, st.booleans())
