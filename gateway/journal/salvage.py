@@ -143,7 +143,12 @@ def carry_rest(old: sqlite3.Connection, new: sqlite3.Connection, log_size: int) 
             lambda row: understood.is_fact(row, log_size),
         ),
         _Table("anchors", "SELECT * FROM anchors ORDER BY id DESC", lambda row: understood.is_anchor(row, log_size)),
-        _Table("quarantine", "SELECT * FROM quarantine ORDER BY id DESC", understood.is_quarantined),
+        _Table(
+            "quarantine",
+            "SELECT id, received_ms, reason, transport, peer, device_id, detail, payload FROM quarantine"
+            " ORDER BY id DESC",
+            understood.is_quarantined,
+        ),
     )
     return _carry(old, new, tables)
 

@@ -237,3 +237,14 @@ async def test_what_was_left_out_is_told_by_table(folder):
         ("anchors", 1, "error"),
         ("replay", 7, "error"),
     ]
+
+
+@pytest.mark.parametrize("table", ["quarantine", "anchors", "accesses", "checkpoints", "model_reports"])
+async def test_a_table_of_other_columns_than_ours_keeps_no_gateway_from_starting(folder, table):
+    damage(folder, f"DROP TABLE {table}")
+    damage(folder, f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, other TEXT)")
+    damage(folder, f"INSERT INTO {table} VALUES (1, 'x')")
+    opened = open_journal(folder, SMALL, origin=ORIGIN)
+    assert opened.set_aside is not None
+    assert opened.journal.size() == SIZE
+    await opened.journal.close()
